@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of a recipe on the faces of one photo: plan, assemble, steer, paste back (DESIGN 1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facex.errors import Interrupted, ModelNotFound, OptionError
+from facex.ford.representation import FaceRepresentation
+from facex.fors.motion import geometry_of, result_geometry, token_inputs
+from facex.fors.place import place_picture
+from facex.fors.region_assembler import (
+    FacePicture,
+    ReferenceImage,
+    RegionAssembler,
+    higher_resolution,
+    with_colours,
+)
+from facex.frc.guidance import Guidance
+from facex.frc.native import correct_native
+from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.imaging.paste import paste_back
+from facex.imaging.read import Photo
+from facex.imaging.warp import crop_image
+from facex.locate import LocatedFace
+from facex.recipes.plan import Plan
+from facex.recipes.values import TARGET
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+StepProgress = Callable[[int, int, str], None]
+
+MAX_NATIVE = 2048
+"""Largest side at which a crop is painted; larger faces are enlarged from it."""
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Numbers of one run that a recipe may leave open.
+
+    Attributes:
+        seed: of the noise.
+        steps: sampling steps.
+        strength: 0 to 1, how much noise the reference starts from.
+        kappa: 0 to 1, factor on the confidence in the reference.
+        size: largest native side of a face, or None for the photo's own.
+    """
+
+    seed: int = 0
+    steps: int = 6
+    strength: float = 1.0
+    kappa: float = 1.0
+    size: int | None = None
+
+
+@dataclass
+class StepOutcome:
+    """What one step did to a photo.
+
+    Attributes:
+        photo: the new pixels.
+        mask: ``(H, W)`` in [0, 1], what may have changed.
+        references: the reference of each face, uint8.
+        outputs: the model's answer of each face, uint8.
+        faces: the representations that were used, per face.
+    """
+
+    photo: Pixels
+    mask: Floats
+    references: list[Pixels] = field(default_factory=list)
+    outputs: list[Pixels] = field(default_factory=list)
+    faces: list[FaceRepresentation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    face: LocatedFace
+    condition: EditCondition
+    reference: ReferenceImage
+    native: ReferenceImage
+    size: int
+
+
+class StepRunner:
+    """Runs the steps of recipes.
+
+    Args:
+        pipeline: the generator.
+        timings: gets the seconds of each stage.
+    """
+
+    def __init__(self, pipeline: FaceXPipeline, timings: dict[str, float]) -> None:
+        self.pipeline, self.timings = pipeline, timings
+
+    def run(
+        self,
+        targets: Sequence[LocatedFace],
+        others: Mapping[str, LocatedFace],
+        things: Mapping[str, Photo],
+        plan: Plan,
+        mask: Floats | None,
+        settings: StepSettings,
+        progress: StepProgress | None = None,
+    ) -> StepOutcome:
+        """Edit all ``targets`` of one photo as one batch.
+
+        Args:
+            targets: faces of the same photo.
+            others: decomposed pictures by name.
+            things: pictures that are no faces, by name.
+            plan: the resolved step.
+            mask: ``(H, W)`` in [0, 1] over the photo when the plan edits by mask.
+            settings: seed, steps and strengths.
+            progress: called with (done, total, what).
+
+        Raises:
+            OptionError: a mask is missing or covers nothing of the face.
+            ModelNotFound: the style is not in the model.
+        """
+        if plan.style is not None:
+            raise ModelNotFound(
+                f"style {plan.style!r} needs a personalised base, which this model does not have"
+            )
+        with self._timed("assemble"):
+            prepared = [self._prepare(t, others, things, plan, mask, settings) for t in targets]
+        with self._timed("generate"):
+            decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
+        with self._timed("paste"):
+            return self._finish(targets, prepared, decoded, redecoded, kappa)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
+
+    def _prepare(
+        self,
+        target: LocatedFace,
+        others: Mapping[str, LocatedFace],
+        things: Mapping[str, Photo],
+        plan: Plan,
+        mask: Floats | None,
+        settings: StepSettings,
+    ) -> _Prepared:
+        located = {**others, TARGET: target}
+        reps = {name: face.representation for name, face in located.items()}
+        size = target.representation.crop_size
+        result = result_geometry(plan.motion, {n: geometry_of(r) for n, r in reps.items()})
+        inputs, present = token_inputs(plan, reps, result)
+        pictures = {name: picture_of(face) for name, face in located.items()}
+        crop_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
+        points = result.landmarks[0].double().numpy()
+        assembler = RegionAssembler(pictures, plan, points, crop_mask)
+        reference = assembler.assemble()
+        native_size = min(max(target.native_size, size), settings.size or MAX_NATIVE, MAX_NATIVE)
+        native = reference
+        if native_size > size:
+            native = self._native(assembler, located, plan, points, target, mask, native_size)
+        if plan.place is not None:
+            thing = things[plan.place.picture]
+            reference = place_picture(reference, thing, plan.place.kind, result, size)
+            native = place_picture(native, thing, plan.place.kind, result, size)
+        condition = EditCondition(
+            inputs=inputs,
+            present=present,
+            reference=_tensor(reference.image),
+            known=torch.from_numpy(reference.known)[None, None],
+            edit=torch.from_numpy(reference.edit)[None, None],
+            geometry=torch.from_numpy(reference.geometry)[None],
+            target=target.crop,
+        )
+        return _Prepared(target, condition, reference, native, max(native_size, size))
+
+    def _native(
+        self,
+        small: RegionAssembler,
+        located: Mapping[str, LocatedFace],
+        plan: Plan,
+        points: NDArray[np.float64],
+        target: LocatedFace,
+        mask: Floats | None,
+        size: int,
+    ) -> ReferenceImage:
+        images = {
+            name: face.pixels(min(max(face.native_size, 256), MAX_NATIVE))
+            for name, face in located.items()
+            if name != TARGET
+        }
+        images[TARGET] = target.pixels(size)
+        pictures = higher_resolution(small.pictures, images)
+        native_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
+        assembler = RegionAssembler(pictures, plan, points, native_mask)
+        with_colours(assembler, small.colours)
+        return assembler.assemble(size)
+
+    def _generate(
+        self,
+        prepared: Sequence[_Prepared],
+        plan: Plan,
+        settings: StepSettings,
+        progress: StepProgress | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        condition = EditCondition.cat([item.condition for item in prepared])
+        total = plan.steps or settings.steps
+
+        def report(pipe: FaceXPipeline, step: int, t: int, values: dict[str, Tensor]) -> dict:
+            if progress is not None:
+                progress(step + 1, total, "drawing")
+            return values
+
+        wanted = plan.guidance
+        seed = settings.seed if plan.seed is None else plan.seed
+        output = self.pipeline(
+            condition,
+            num_inference_steps=total,
+            strength=settings.strength if plan.strength is None else plan.strength,
+            guidance=Guidance(
+                identity=1.0 if wanted.identity is None else wanted.identity,
+                motion=1.0 if wanted.motion is None else wanted.motion,
+                region=1.0 if wanted.region is None else wanted.region,
+            ),
+            kappa=plan.kappa * settings.kappa,
+            generator=[torch.Generator().manual_seed(seed) for _ in prepared],
+            callback_on_step_end=report,
+            output_type="latent",
+        )
+        if self.pipeline.interrupted:
+            raise Interrupted("the edit was stopped; nothing was written")
+        base = self.pipeline.base
+        with torch.inference_mode():
+            decoded = base.decode(output.latents)
+            reference = condition.reference.to(decoded.device)
+            redecoded = base.decode(base.encode(reference))
+        return decoded.cpu(), redecoded.cpu(), output.kappa.float().cpu()
+
+    def _finish(
+        self,
+        targets: Sequence[LocatedFace],
+        prepared: Sequence[_Prepared],
+        decoded: Tensor,
+        redecoded: Tensor,
+        kappa: Tensor,
+    ) -> StepOutcome:
+        photo = targets[0].photo
+        outcome = StepOutcome(photo, np.zeros(photo.shape[:2], np.float32))
+        for index, item in enumerate(prepared):
+            part = slice(index, index + 1)
+            native = item.native
+            final = correct_native(
+                _tensor(native.image),
+                torch.from_numpy(native.known)[None, None],
+                decoded[part],
+                redecoded[part],
+                kappa[part],
+            )
+            picture = (final[0].permute(1, 2, 0).clamp(-1, 1).numpy() + 1) / 2
+            outcome.photo, applied = paste_back(
+                outcome.photo,
+                picture.astype(np.float32),
+                native.edit,
+                item.face.frame(item.size),
+                feather_radius=max(1.0, item.size * 0.008),
+            )
+            outcome.mask = np.maximum(outcome.mask, applied)
+            outcome.references.append(_bytes(item.reference.image))
+            outcome.outputs.append(_bytes((decoded[index].permute(1, 2, 0).numpy() + 1) / 2))
+            outcome.faces.append(item.face.representation)
+        return outcome
+
+
+def picture_of(face: LocatedFace) -> FacePicture:
+    """A located face as the region assembler sees it, at the crop's own size."""
+    rep = face.representation
+    image = ((face.crop[0].permute(1, 2, 0) + 1) / 2).float().numpy()
+    return FacePicture(
+        np.ascontiguousarray(image),
+        rep.landmarks[0].double().numpy(),
+        rep.parsing[0].numpy(),
+        rep.crop_size,
+    )
+
+
+def _mask_in_crop(mask: Floats | None, target: LocatedFace, size: int) -> Floats:
+    if mask is None:
+        raise OptionError("this edit needs a mask (white = redraw): give --mask FILE")
+    grey = torch.from_numpy(np.ascontiguousarray(mask))[None, None]
+    cut = np.asarray(crop_image(grey, target.frame(size), size), np.float32)[0, 0]
+    if float(cut.max()) <= 0:
+        raise OptionError(
+            f"the mask covers nothing of the face in {target.name}; draw it over the face, "
+            "or choose another face with --face"
+        )
+    return np.clip(cut, 0, 1)
+
+
+def _tensor(image: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] * 2 - 1
+
+
+def _bytes(image: NDArray[np.floating]) -> Pixels:
+    return np.clip(np.asarray(image) * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FORD: photo crop -> representation, by running extractors in order (DESIGN 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from facex.errors import RepresentationError
+from facex.ford.extractor import Extractor
+from facex.ford.representation import EXTRACTED_FIELDS, FaceRepresentation
+
+
+class _Found(dict[str, Tensor]):
+    """The fields found so far; asking for one that comes later names the culprit."""
+
+    reader = ""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise RepresentationError(
+            f"{self.reader} needs {name!r}, which no extractor before it provides; found so far: "
+            f"{', '.join(sorted(self)) or 'nothing'}"
+        )
+
+
+class FORD:
+    """An ordered set of extractors that together fill a ``FaceRepresentation``.
+
+    Args:
+        extractors: run in this order; each sees the fields of those before it.
+        name: name of the set, kept in every representation.
+
+    Raises:
+        RepresentationError: when a field is provided by nobody or by two, or is unknown.
+    """
+
+    def __init__(self, extractors: Sequence[Extractor], *, name: str) -> None:
+        self.extractors = tuple(extractors)
+        self.name = name
+        owners: dict[str, str] = {}
+        for extractor in self.extractors:
+            label = type(extractor).__name__
+            for field in extractor.provides:
+                if field not in EXTRACTED_FIELDS:
+                    raise RepresentationError(f"{label} provides {field!r}, an unknown field")
+                if field in owners:
+                    raise RepresentationError(f"{owners[field]} and {label} both provide {field!r}")
+                owners[field] = label
+        if missing := [field for field in EXTRACTED_FIELDS if field not in owners]:
+            raise RepresentationError(
+                f"the extractors {name!r} do not provide {', '.join(missing)}; "
+                "is the model folder complete?"
+            )
+
+    def to(self, device: torch.device | str) -> FORD:
+        """Moves the extractors that are modules; returns itself."""
+        for extractor in self.extractors:
+            if isinstance(extractor, nn.Module):
+                extractor.to(device)
+        return self
+
+    def __call__(
+        self,
+        crop: Tensor,
+        photo_from_crop: Tensor | None = None,
+        *,
+        timings: dict[str, float] | None = None,
+    ) -> FaceRepresentation:
+        """Decomposes aligned crops.
+
+        Gradients flow through; wrap the call in ``torch.inference_mode()`` when none are needed.
+
+        Args:
+            crop: (B, 3, S, S) RGB in [-1, 1].
+            photo_from_crop: (B, 2, 3) maps crop pixels to photo pixels; None: the crop is the
+                photo.
+            timings: when given, receives the seconds each extractor took, by class name.
+
+        Returns:
+            The representation of the B faces.
+
+        Raises:
+            RepresentationError: when the crop has another shape or an extractor breaks its word.
+        """
+        if crop.ndim != 4 or crop.shape[1] != 3 or crop.shape[2] != crop.shape[3]:
+            raise RepresentationError(f"crop has shape {tuple(crop.shape)}, expected (B, 3, S, S)")
+        found = _Found()
+        for extractor in self.extractors:
+            found.reader = type(extractor).__name__
+            start = time.perf_counter()
+            fields = extractor(crop, found)
+            if set(fields) != set(extractor.provides):
+                raise RepresentationError(
+                    f"{found.reader} returned {', '.join(sorted(fields)) or 'nothing'}, expected "
+                    f"{', '.join(sorted(extractor.provides))}"
+                )
+            found.update(fields)
+            if timings is not None:
+                elapsed = time.perf_counter() - start
+                timings[found.reader] = timings.get(found.reader, 0.0) + elapsed
+        if photo_from_crop is None:
+            photo_from_crop = torch.eye(2, 3, dtype=torch.float64).repeat(crop.shape[0], 1, 1)
+        return FaceRepresentation(
+            crop_size=crop.shape[-1],
+            photo_from_crop=photo_from_crop.detach().to("cpu", torch.float64),
+            extractors=self.name,
+            **found,
+        )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion of the face: 478 landmarks and 52 named expression coefficients (DESIGN 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facex.ford.layers import FoldedBackbone, conv_bn
+from facex.types import BLENDSHAPES, LANDMARK_COUNT
+
+
+class MotionNet(ModelMixin, ConfigMixin):
+    """Landmarks and blendshapes of one roughly centred face.
+
+    Heat maps find ``keypoints`` points by their expected position, which follows turns and shifts
+    of the face by construction; a linear layer completes them to all landmarks, and a global
+    branch adds what the keypoints cannot say.
+
+    Args:
+        size: side of the network's input in pixels; larger crops are shrunk first.
+        channels: width of the stages at 1/2, 1/4, 1/8 and 1/16 of ``size``.
+        blocks: residual blocks of each stage.
+        keypoints: landmarks that have a heat map (at 1/4 of ``size``).
+        width: channels of the merged maps.
+        hidden: width of the global branch.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        size: int = 128,
+        channels: tuple[int, ...] = (24, 64, 112, 160),
+        blocks: tuple[int, ...] = (1, 2, 2, 2),
+        keypoints: tuple[int, ...] = tuple(range(0, 478, 5)),
+        width: int = 64,
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        self.backbone = FoldedBackbone(tuple(channels), tuple(blocks))
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[1:])
+        self.refine = nn.ModuleList(conv_bn(width, width) for _ in channels[2:])
+        count = len(keypoints)
+        self.heat = nn.Conv2d(width, count, 1)
+        self.reduce = conv_bn(channels[-1], 32, kernel=1)
+        cells = (size // 16) ** 2
+        self.neck = nn.Sequential(nn.Flatten(), nn.Linear(32 * cells, hidden), nn.SiLU())
+        self.complete = nn.Linear(2 * count, LANDMARK_COUNT * 3)
+        self.correct = nn.Linear(hidden, LANDMARK_COUNT * 3)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(self.correct.bias)
+        self.blendshapes = nn.Linear(hidden + 2 * count, len(BLENDSHAPES))
+
+    def heat_maps(self, maps: list[Tensor]) -> Tensor:
+        """Logits ``(B, K, S/4, S/4)`` of where each keypoint is."""
+        x = self.lateral[-1](maps[-1])
+        for lateral, refine, skip in zip(
+            list(self.lateral)[-2::-1], self.refine, maps[-2:0:-1], strict=True
+        ):
+            x = refine(F.interpolate(x, scale_factor=2, mode="bilinear") + lateral(skip))
+        # The factor lets sharp maps grow within few steps.
+        return self.heat(x) * 10
+
+    @staticmethod
+    def expected_positions(heat: Tensor) -> Tensor:
+        """Expected positions ``(B, 2 K)`` of heat maps, in sides of the picture from its centre."""
+        weight = heat.flatten(2).float().softmax(-1)
+        height, width = heat.shape[-2:]
+        v = (torch.arange(height, device=heat.device) + 0.5) / height - 0.5
+        u = (torch.arange(width, device=heat.device) + 0.5) / width - 0.5
+        grid = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).flatten(0, 1)
+        return (weight @ grid).flatten(1).to(heat.dtype)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks and blendshapes, see :meth:`read`."""
+        return self.read(images)[:2]
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the landmarks of aligned or roughly centred faces.
+
+        Args:
+            images: ``(B, 3, S, S)`` in [-1, 1].
+
+        Returns:
+            Landmarks ``(B, 478, 3)`` in pixels of the input (z in the same scale) and blendshapes
+            ``(B, 52)`` in [0, 1]; and the heat maps, for training.
+        """
+        side = images.shape[-1]
+        size = self.config["size"]
+        if side != size:
+            images = F.interpolate(
+                images, size=(size, size), mode="bilinear", antialias=side > size
+            )
+        maps = self.backbone(images)
+        heat = self.heat_maps(maps)
+        keys = self.expected_positions(heat)
+        features = self.neck(self.reduce(maps[-1]))
+        points = (self.complete(keys) + self.correct(features)).unflatten(1, (LANDMARK_COUNT, 3))
+        # The heads put out coordinates in units of the picture's side, centred at 0.
+        offset = torch.tensor([0.5, 0.5, 0.0], device=points.device, dtype=points.dtype)
+        blend = self.blendshapes(torch.cat([features, keys * 4], 1)).sigmoid()
+        return (points + offset) * side, blend, heat
+
+
+class MotionExtractor:
+    """Provides ``landmarks`` and ``expression``; the mesh fit adds the pose from them."""
+
+    provides = ("landmarks", "expression")
+
+    def __init__(self, net: MotionNet) -> None:
+        self.net = net
+
+    @torch.no_grad()
+    def __call__(self, crop: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Read an aligned crop ``(B, 3, S, S)``; landmarks come in its pixels."""
+        landmarks, expression = self.net(crop)
+        return {"landmarks": landmarks.float(), "expression": expression.float()}

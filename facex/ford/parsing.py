@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Face parsing: which of 19 CelebAMask-HQ classes every pixel belongs to (DESIGN 3)."""
+
+from __future__ import annotations
+
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facex.ford.layers import FoldedBackbone, ResidualBlock, conv_bn
+from facex.types import PARSING_CLASSES
+
+
+class ParsingNet(ModelMixin, ConfigMixin):
+    """U-shaped parser of aligned crops.
+
+    Args:
+        size: side at which the network works; other sizes are resampled.
+        channels: widths at 1/2, 1/4, 1/8, 1/16 and 1/32 of ``size``.
+        blocks: residual blocks of each stage.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        size: int = 256,
+        channels: tuple[int, ...] = (20, 48, 88, 144, 192),
+        blocks: tuple[int, ...] = (0, 1, 2, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.backbone = FoldedBackbone(tuple(channels), tuple(blocks))
+        self.merge = nn.ModuleList()
+        for low, high in zip(channels[:0:-1], channels[-2::-1], strict=True):
+            width = max(high, 32)
+            self.merge.append(
+                nn.ModuleDict(
+                    {
+                        "lateral": nn.Conv2d(high, width, 1),
+                        "top": nn.Conv2d(low if low >= 32 else 32, width, 1),
+                        "refine": ResidualBlock(width) if high > 24 else conv_bn(width, width),
+                    }
+                )
+            )
+        self.classify = nn.Conv2d(max(channels[0], 32), len(PARSING_CLASSES), 3, padding=1)
+
+    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits at half size ``(B, 19, S/2, S/2)`` and the decoder maps, coarse first."""
+        maps = self.backbone(images)
+        x, decoded = maps[-1], [maps[-1]]
+        for module, skip in zip(self.merge, maps[-2::-1], strict=True):
+            parts = module
+            top = F.interpolate(parts["top"](x), scale_factor=2, mode="bilinear")  # type: ignore[index]
+            x = parts["refine"](top + parts["lateral"](skip))  # type: ignore[index]
+            decoded.append(x)
+        return self.classify(x), decoded
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class logits ``(B, 19, S, S)`` of crops ``(B, 3, S, S)`` in [-1, 1]."""
+        return self.logits_and_features(images)[0]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits at the size of the input, and the decoder's maps, coarse to fine."""
+        side, size = images.shape[-1], self.config["size"]
+        if side != size:
+            images = F.interpolate(
+                images, size=(size, size), mode="bilinear", antialias=side > size
+            )
+        logits, maps = self.features(images)
+        return F.interpolate(logits, size=(side, side), mode="bilinear"), maps

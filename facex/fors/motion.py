@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan's motion, applied: geometry of the result and the token inputs that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
+from facex.geometry.drive import FaceGeometry, Sliders, combine
+from facex.recipes.plan import Motion, Plan
+from facex.recipes.values import NONE, TARGET
+from facex.types import REGIONS, Factor
+
+
+def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
+    """The geometric fields of a representation."""
+    rep = representation
+    return FaceGeometry(
+        rep.landmarks,
+        rep.shape,
+        rep.expression,
+        rep.rotation,
+        rep.scale,
+        rep.translation,
+        rep.residual,
+        rep.gaze,
+    )
+
+
+def result_geometry(motion: Motion, faces: Mapping[str, FaceGeometry]) -> FaceGeometry:
+    """The mesh of the result.
+
+    Args:
+        motion: whose shape, pose, expression and gaze, and numbers on top.
+        faces: geometry by picture, always with ``target``.
+
+    Returns:
+        The geometry in the target's crop; the target's own object when nothing was asked.
+    """
+
+    def other(name: str) -> FaceGeometry | None:
+        return None if name == TARGET else faces[name]
+
+    sliders = Sliders(
+        yaw=motion.yaw,
+        pitch=motion.pitch,
+        roll=motion.roll,
+        gaze_yaw=motion.gaze_yaw,
+        gaze_pitch=motion.gaze_pitch,
+        expression=dict(motion.blendshapes),
+    )
+    return combine(
+        faces[TARGET],
+        identity=other(motion.shape),
+        pose=other(motion.pose),
+        expression=other(motion.expression),
+        gaze=other(motion.gaze),
+        relative=motion.relative,
+        sliders=sliders,
+    )
+
+
+def token_inputs(
+    plan: Plan, faces: Mapping[str, FaceRepresentation], result: FaceGeometry
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What phi^R reads: every factor from the picture that the plan names.
+
+    Pose, expression and gaze are those of the result's mesh, which has them from the plan's
+    pictures and sliders but sits where the target's head sits.
+
+    Args:
+        plan: the resolved step.
+        faces: representations by picture, batches of the same size.
+        result: geometry of the result.
+
+    Returns:
+        Inputs ``(B, n, D)`` by name and flags ``(B,)``; ``none`` and unseen regions are absent.
+    """
+    target = faces[TARGET]
+    batch = target.batch_size
+    own = {name: factor_inputs(rep) for name, rep in faces.items()}
+    inputs: dict[str, Tensor] = {}
+    present: dict[str, Tensor] = {}
+    for name, origin in plan.tokens.items():
+        here = origin != NONE
+        inputs[name] = own[origin if here else TARGET][name]
+        present[name] = torch.full((batch,), here)
+    inputs |= motion_inputs(result, target.crop_size)
+    for index, region in enumerate(REGIONS):
+        name = region_input(region)
+        origin = plan.tokens[name]
+        if origin != NONE:
+            present[name] = faces[origin].region_present[:, index].cpu()
+    return inputs, present
+
+
+def motion_inputs(geometry: FaceGeometry, crop_size: int) -> dict[str, Tensor]:
+    """Token inputs of pose, expression and gaze of a geometry; see ``factor_inputs``."""
+    rotation = torch.cat([geometry.rotation[:, :, 0], geometry.rotation[:, :, 1]], 1)
+    place = torch.cat([geometry.scale.log()[:, None], geometry.translation / crop_size - 0.5], 1)
+    return {
+        Factor.POSE.value: torch.cat([rotation, place], 1)[:, None].float(),
+        Factor.EXPRESSION.value: geometry.expression[:, None].float(),
+        Factor.GAZE.value: geometry.gaze.flatten(1)[:, None].float(),
+    }

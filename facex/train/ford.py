@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the mini FORD networks by distillation from cached teacher labels.
+
+``python -m facex.train.ford motion --cache DIR --index index.csv --out DIR --minutes 25``
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facex.ford.gaze import GazeNet, eye_patches, head_angles
+from facex.ford.identity import ALIGN_POINTS, IdentityNet, align_for_identity
+from facex.ford.motion import MotionNet
+from facex.ford.parsing import ParsingNet
+from facex.train import augment
+from facex.train.distill import Batch, LoopConfig, train_loop
+from facex.train.facecache import FaceCache
+from facex.types import BLENDSHAPES, PARSING_MIRROR
+
+
+AUGMENT: Final = {"turn": 0.7, "zoom": 0.25, "shift": 0.09}
+"""How far the landmark network's crops may be from the aligned frame."""
+
+
+def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which landmark each one becomes in a mirrored picture, from the mean of many shapes."""
+    from scipy.optimize import linear_sum_assignment
+
+    mean = points.mean(0)[:, :2]
+    mean = mean - mean.mean(0)
+    cost = ((mean[:, None] * np.array([-1, 1]) - mean[None]) ** 2).sum(-1)
+    return np.asarray(linear_sum_assignment(cost)[1])
+
+
+def blendshape_mirror() -> list[int]:
+    """Index of each blendshape in a mirrored picture."""
+    swap = {"Left": "Right", "Right": "Left"}
+    mirrored = []
+    for name in BLENDSHAPES:
+        for side, other in swap.items():
+            if name.endswith(side) and name not in ("jawLeft", "jawRight"):
+                name = name.removesuffix(side) + other
+                break
+        else:
+            name = {"jawLeft": "jawRight", "jawRight": "jawLeft"}.get(name, name)
+        mirrored.append(BLENDSHAPES.index(name))
+    return mirrored
+
+
+def to_float(images: list[NDArray[np.uint8]]) -> Tensor:
+    """Stack HxWx3 uint8 pictures to ``(B, 3, H, W)`` in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1
+
+
+class MotionTask:
+    """Landmarks and blendshapes of crops that are turned, shifted and zoomed at random."""
+
+    def __init__(self, cache: FaceCache, seed: int) -> None:
+        self.cache, self.rng = cache, np.random.default_rng(seed)
+        self.train, self.dev = cache.select("train"), cache.select("dev")
+        self.mirror = mirror_permutation(cache.points[self.train[:4000]])
+        self.swap = blendshape_mirror()
+
+    def model(self) -> MotionNet:
+        """A new network whose keypoints complete to all landmarks by ridge regression.
+
+        The keypoints are landmarks spread evenly over the mean face (and all iris points). Shapes
+        are turned and shifted as in training, so that the completion holds at every pose.
+        """
+        mean = self.cache.points[self.train[:2000]].mean(0)
+        chosen = list(range(468, 478))
+        while len(chosen) < 96:
+            gaps = np.linalg.norm(mean[:, None] - mean[None, chosen], axis=-1).min(1)
+            chosen.append(int(gaps.argmax()))
+        net = MotionNet(keypoints=tuple(chosen))
+        shapes = []
+        for i in self.rng.choice(self.train, 4000):
+            matrix = augment.random_similarity(self.rng, 256, 128, **AUGMENT)
+            shapes.append(augment.transform_points(self.cache.points[i], matrix) / 128)
+        stacked = np.stack(shapes) - np.array([0.5, 0.5, 0.0])
+        keys = stacked[:, chosen, :2].reshape(len(stacked), -1)
+        full = stacked.reshape(len(stacked), -1)
+        keys_mean, full_mean = keys.mean(0), full.mean(0)
+        centred = keys - keys_mean
+        gram = centred.T @ centred + len(keys) * 2e-5 * np.eye(keys.shape[1])
+        weight = np.linalg.solve(gram, centred.T @ (full - full_mean)).T
+        with torch.no_grad():
+            net.complete.weight.copy_(torch.from_numpy(weight))
+            net.complete.bias.copy_(torch.from_numpy(full_mean - weight @ keys_mean))
+        return net
+
+    def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        """One augmented training face: picture (128 px), landmarks in its pixels, blendshapes."""
+        rng, image, points = self.rng, np.asarray(self.cache.faces[i]), self.cache.points[i]
+        blend = self.cache.blendshapes[i]
+        if rng.random() < 0.5:
+            image, points = image[:, ::-1], points[self.mirror] * np.array([-1, 1, 1]) + [256, 0, 0]
+            blend = blend[self.swap]
+        matrix = augment.random_similarity(rng, 256, 128, **AUGMENT)
+        patch = augment.warp(np.ascontiguousarray(image), matrix, 128)
+        if rng.random() < 0.2:
+            donor = np.asarray(self.cache.faces[rng.choice(self.train)])[:128, :128]
+            patch = augment.random_occluder(patch, rng, donor)
+        return augment.photometric(patch, rng), augment.transform_points(points, matrix), blend
+
+    def batch(self, size: int) -> Batch:
+        """A random training batch."""
+        parts = [self.sample(int(i)) for i in self.rng.choice(self.train, size)]
+        return {
+            "images": to_float([p[0] for p in parts]),
+            "points": torch.from_numpy(np.stack([p[1] for p in parts])),
+            "blend": torch.from_numpy(np.stack([p[2] for p in parts])),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Robust point distance over the inter-ocular distance, plus the blendshapes."""
+        points, blend, heat = model.read(batch["images"])  # type: ignore[operator]
+        eyes = (batch["points"][:, 468, :2] - batch["points"][:, 473, :2]).norm(dim=1)
+        gap = (points - batch["points"]) / eyes[:, None, None].clamp_min(8)
+        weight = torch.ones(478, 1)
+        weight[468:] = 3.0
+        distance = (gap * torch.tensor([1.0, 1.0, 0.5])).square().sum(-1, keepdim=True)
+        point_loss = ((distance + 1e-5).sqrt() * weight).mean()
+        blend_loss = (blend - batch["blend"]).abs().mean()
+        nme = gap[..., :2].norm(dim=-1).mean()
+        figures = {"nme": round(nme.item(), 4), "blend": round(blend_loss.item(), 4)}
+        cells = heat.shape[-1]
+        chosen = list(model.config["keypoints"])  # type: ignore[index]
+        place = (batch["points"][:, chosen, :2] * (cells / 128)).long()
+        inside = ((place >= 0) & (place < cells)).all(-1)
+        cell = (place[..., 1] * cells + place[..., 0]).clamp(0, cells * cells - 1)
+        heat_loss = F.cross_entropy(
+            heat.flatten(2)[inside], cell[inside], label_smoothing=0.02
+        )
+        figures["heat"] = round(heat_loss.item(), 3)
+        return point_loss * 10 + blend_loss * 4 + heat_loss * 3, figures
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Error on the aligned dev faces."""
+        errors, blends = [], []
+        for chunk in np.array_split(self.dev, 24):
+            points, blend = model(to_float([np.asarray(self.cache.faces[i]) for i in chunk]))
+            truth = torch.from_numpy(self.cache.points[chunk])
+            eyes = (truth[:, 468, :2] - truth[:, 473, :2]).norm(dim=1)
+            errors.append(((points - truth)[..., :2].norm(dim=-1).mean(1) / eyes))
+            blends.append((blend - torch.from_numpy(self.cache.blendshapes[chunk])).abs().mean(1))
+        error = torch.cat(errors)
+        return {
+            "nme": round(error.mean().item(), 4),
+            "nme_median": round(error.median().item(), 4),
+            "blend": round(torch.cat(blends).mean().item(), 4),
+        }
+
+
+class ParsingTask:
+    """Class maps from noisy labels; unsure pixels (255) are ignored."""
+
+    def __init__(self, cache: FaceCache, seed: int) -> None:
+        self.cache, self.rng = cache, np.random.default_rng(seed)
+        folder = cache.folder / "parsing"
+        known = {p.stem for p in folder.glob("*.png")}
+        self.train = [i for i in cache.select("train") if str(cache.names[i]) in known]
+        self.dev = [i for i in cache.select("dev") if str(cache.names[i]) in known][::4]
+        self.labels = {
+            int(i): cv2.imread(str(folder / f"{cache.names[i]}.png"), cv2.IMREAD_UNCHANGED)
+            for i in [*self.train, *self.dev]
+        }
+        counts = np.zeros(256)
+        for i in self.train[:500]:
+            counts += np.bincount(self.labels[int(i)].ravel(), minlength=256)
+        share = counts[:19] / counts[:19].sum()
+        self.weight = torch.tensor(np.clip((share + 1e-4) ** -0.4, 0.3, 12.0)).float()
+        self.weight = self.weight / self.weight[1].clone()
+
+    def model(self) -> ParsingNet:
+        """A new network."""
+        return ParsingNet()
+
+    def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One augmented face and its label map, 256 px."""
+        rng, image, label = self.rng, np.asarray(self.cache.faces[i]), self.labels[i]
+        if rng.random() < 0.5:
+            table = np.arange(256, dtype=np.uint8)
+            table[:19] = PARSING_MIRROR
+            image, label = image[:, ::-1], table[label[:, ::-1]]
+        matrix = augment.random_similarity(rng, 256, 256, turn=0.4, zoom=0.2, shift=0.08)
+        image = augment.warp(np.ascontiguousarray(image), matrix, 256)
+        label = augment.warp(np.ascontiguousarray(label), matrix, 256, nearest=True)
+        return augment.photometric(image, rng), label
+
+    def batch(self, size: int) -> Batch:
+        """A random training batch."""
+        parts = [self.sample(int(i)) for i in self.rng.choice(self.train, size)]
+        return {
+            "images": to_float([p[0] for p in parts]),
+            "labels": torch.from_numpy(np.stack([p[1] for p in parts])).long(),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Weighted cross-entropy at half resolution (the network's own)."""
+        logits = model.features(batch["images"])[0]  # type: ignore[operator]
+        labels = batch["labels"][:, ::2, ::2]
+        loss = F.cross_entropy(logits, labels, self.weight, ignore_index=255)
+        return loss, {"ce": round(loss.item(), 4)}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """F1 against the labeller on dev faces (not the truth: see the synthetic faces)."""
+        hit, predicted, present = (torch.zeros(19) for _ in range(3))
+        for i in self.dev:
+            guess = model(to_float([np.asarray(self.cache.faces[i])])).argmax(1)[0]
+            label = torch.from_numpy(self.labels[int(i)].astype(np.int64))
+            valid = label != 255
+            guess, label = guess[valid], label[valid]
+            hit += torch.bincount(guess[guess == label], minlength=19)
+            predicted += torch.bincount(guess, minlength=19)
+            present += torch.bincount(label, minlength=19)
+        f1 = 2 * hit / (predicted + present).clamp_min(1)
+        keep = present > 0
+        return {"f1_mean": round(f1[keep].mean().item(), 4), "hair": round(f1[13].item(), 4)}
+
+
+class IdentityTask:
+    """Embeddings of a strong recogniser, from augmented crops."""
+
+    def __init__(self, cache: FaceCache, seed: int) -> None:
+        self.cache, self.rng = cache, np.random.default_rng(seed)
+        self.train, self.dev = cache.select("train"), cache.select("dev")
+        self.target = F.normalize(torch.from_numpy(cache.embeddings()), dim=1)
+
+    def model(self) -> IdentityNet:
+        """A new network."""
+        return IdentityNet()
+
+    def crops(self, chosen: NDArray[np.int64], jitter: float) -> Tensor:
+        """Aligned recognition crops, with landmarks moved at random."""
+        points = torch.from_numpy(self.cache.points[chosen])
+        noise = torch.from_numpy(self.rng.normal(0, jitter, (len(chosen), len(ALIGN_POINTS), 2)))
+        points[:, list(ALIGN_POINTS), :2] += noise.float()
+        faces = to_float([np.asarray(self.cache.faces[i]) for i in chosen])
+        return align_for_identity(faces, points)
+
+    def batch(self, size: int) -> Batch:
+        """A random training batch; half of the crops are mirrored."""
+        chosen = self.rng.choice(self.train, size)
+        crops = ((self.crops(chosen, 2.5).permute(0, 2, 3, 1) + 1) * 127.5).numpy()
+        images = []
+        for crop in crops.clip(0, 255).astype(np.uint8):
+            view = np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
+            if self.rng.random() < 0.2:
+                donor = np.asarray(self.cache.faces[self.rng.choice(self.train)])[72:184, 72:184]
+                view = augment.random_occluder(view, self.rng, donor)
+            images.append(augment.photometric(view, self.rng))
+        return {"images": to_float(images), "target": self.target[chosen]}
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Cosine to the teacher, and the teacher's similarities within the batch."""
+        _, embedding = model(batch["images"])
+        cosine = (embedding * batch["target"]).sum(1)
+        # Each face must also be told from the others of the batch as the teacher tells them.
+        scores = embedding @ batch["target"].T * 24
+        contrast = F.cross_entropy(scores, torch.arange(len(scores)))
+        loss = (1 - cosine).mean() * 4 + contrast * 0.25
+        return loss, {"cos": round(cosine.mean().item(), 4), "nce": round(contrast.item(), 3)}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Same/different people among the dev faces: area under the curve."""
+        found = []
+        for chunk in np.array_split(self.dev, 24):
+            found.append(model(self.crops(chunk, 0.0))[1])
+        embedding = torch.cat(found)
+        people = np.array([self.cache.rows[i]["person"] for i in self.dev])
+        same = torch.from_numpy(people[:, None] == people[None])
+        upper = torch.ones_like(same).triu(1).bool()
+        scores = embedding @ embedding.T
+        positive, negative = scores[same & upper], scores[~same & upper]
+        rank = torch.searchsorted(negative.sort().values, positive).float() / len(negative)
+        threshold = negative.quantile(0.99) if len(negative) < 1e7 else negative.topk(
+            len(negative) // 100
+        ).values.min()
+        cosine = (embedding * self.target[self.dev]).sum(1).mean()
+        return {
+            "auc": round(rank.mean().item(), 4),
+            "tar@1%": round((positive > threshold).float().mean().item(), 4),
+            "cos": round(cosine.item(), 4),
+            "pairs": len(positive),
+        }
+
+
+class GazeTask:
+    """Gaze from eye patches; labels are averaged over the photo and its mirror image."""
+
+    def __init__(self, cache: FaceCache, seed: int) -> None:
+        self.cache, self.rng = cache, np.random.default_rng(seed)
+        data = np.load(cache.folder / "gaze.npz")
+        self.gaze = data["gaze"].astype(np.float32)
+        self.train, self.dev = cache.select("train"), cache.select("dev")
+
+    def model(self) -> GazeNet:
+        """A new network."""
+        return GazeNet()
+
+    def batch(self, size: int) -> Batch:
+        """A random training batch with jittered landmarks."""
+        chosen = self.rng.choice(self.train, size)
+        points = torch.from_numpy(self.cache.points[chosen])
+        points = points + torch.from_numpy(self.rng.normal(0, 0.8, points.shape)).float()
+        views = [augment.photometric(np.asarray(self.cache.faces[i]), self.rng) for i in chosen]
+        patches, _ = eye_patches(to_float(views), points)
+        angles, gaze = head_angles(points), torch.from_numpy(self.gaze[chosen])
+        flip = torch.from_numpy(self.rng.random(size) < 0.5)
+        mirrored = patches.flip(1).flip(-1)
+        patches = torch.where(flip[:, None, None, None, None], mirrored, patches)
+        sign = torch.where(flip, -1.0, 1.0)
+        angles = angles * torch.stack([sign, torch.ones(size), sign], 1)
+        gaze = torch.stack([gaze[:, 0], gaze[:, 1] * sign], 1)
+        return {"patches": patches, "angles": angles, "gaze": gaze}
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Robust distance of both eyes' angles."""
+        out = model(batch["patches"], batch["angles"])
+        gap = out - batch["gaze"][:, None]
+        degrees = gap.detach().norm(dim=-1).mean().rad2deg()
+        return F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.05), {
+            "deg": round(degrees.item(), 2)
+        }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean angle between the mean of both eyes and the teacher."""
+        found = []
+        for chunk in np.array_split(self.dev, 24):
+            points = torch.from_numpy(self.cache.points[chunk])
+            faces = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
+            patches, _ = eye_patches(faces, points)
+            found.append(model(patches, head_angles(points)).mean(1))
+        gap = torch.cat(found) - torch.from_numpy(self.gaze[self.dev])
+        return {"deg": round(gap.norm(dim=1).mean().rad2deg().item(), 3)}
+
+
+TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
+    "motion": MotionTask,
+    "parsing": ParsingTask,
+    "identity": IdentityTask,
+    "gaze": GazeTask,
+}
+
+
+def main() -> None:
+    """Command line of the trainer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=sorted(TASKS))
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--index", required=True)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--start", type=Path, help="continue from this folder's weights")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    task = TASKS[args.network](FaceCache.open(args.cache, args.index), args.seed)
+    model = task.model()
+    if args.start:
+        model = type(model).from_pretrained(args.start)
+    config = LoopConfig(
+        minutes=args.minutes, batch_size=args.batch_size, learning_rate=args.learning_rate
+    )
+    print(f"{args.network}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+    train_loop(model, task.batch, task.loss, args.out, config, task.evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train base, FORS and FRC (DESIGN 6): one loop for every scale, through accelerate.
+
+Data are a pure function of (seed, sample number), so a run that is killed and resumed sees the
+same samples as one that was not. A checkpoint is a model folder (averaged weights, diffusers'
+layout) and ``state.pt`` beside it (raw weights, optimizer, random state).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from facex.fors.conditioner import Conditioner
+from facex.fors.representation_assembler import GROUPS
+from facex.frc.anchor import anchor, known_cells
+from facex.frc.base import Base, mini_scheduler, mini_unet
+from facex.frc.controller import FaceXController
+from facex.models.klt import KLTAutoencoder
+from facex.train.facecache import FaceCache
+from facex.train.make_cache import Teachers
+from facex.train.samples import Codes, Sample, SampleMaker
+from facex.train.sheet import write_sheet
+
+
+class GeneratorConfig(BaseModel):
+    """Everything that decides a run; saved with every checkpoint.
+
+    Attributes:
+        kind: names this trainer in a config file.
+        cache: folder of ``facex.train.make_cache``.
+        index: ``index.csv`` of the faces.
+        codes: file of ``facex.train.encode_faces``.
+        vae: folder of the autoencoder.
+        teachers: folder with the perceptual network, or None for no perceptual loss.
+        out: run folder.
+        start: model folder to begin from, or None for fresh weights.
+        minutes: wall-clock budget of this call.
+        max_steps: end of the whole run.
+        batch_size: samples a step and process.
+        accumulate: steps whose gradients are added up.
+        learning_rate: of AdamW, after 100 steps of warm-up.
+        weight_decay: of AdamW.
+        ema: decay of the averaged weights.
+        base_channels: widths of the base's stages.
+        layers_per_block: of the base.
+        drop_group: probability of dropping each factor group (for guidance).
+        drop_reference: probability of dropping the reference tokens.
+        perceptual_share: share of the batch that is decoded for LPIPS.
+        perceptual_weight: weight of that loss.
+        outside_weight: weight of latent cells that may not change.
+        seed: of weights, noise and data.
+        workers: processes that make samples.
+        mixed_precision: as in accelerate.
+        save_minutes: time between checkpoints.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["generator"] = "generator"
+    cache: Path
+    index: Path
+    codes: Path
+    vae: Path
+    teachers: Path | None = None
+    out: Path
+    start: Path | None = None
+    minutes: float = 60.0
+    max_steps: int = 10_000_000
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    base_channels: tuple[int, ...] = (160, 224, 288)
+    layers_per_block: int = 1
+    drop_group: float = 0.08
+    drop_reference: float = 0.05
+    perceptual_share: float = 0.25
+    perceptual_weight: float = 0.6
+    outside_weight: float = 0.1
+    seed: int = 0
+    workers: int = 1
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    save_minutes: float = 8.0
+
+
+class Samples(Dataset[Sample]):
+    """Sample number n, made from nothing but the seed and n."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self.config = config
+        self.maker: SampleMaker | None = None
+
+    def __len__(self) -> int:
+        return self.config.max_steps * self.config.batch_size * self.config.accumulate
+
+    def __getitem__(self, number: int) -> Sample:
+        """Make sample ``number``; the maker is opened in the worker that needs it."""
+        if self.maker is None:
+            import cv2
+
+            cv2.setNumThreads(1)
+            torch.set_num_threads(1)
+            cache = FaceCache.open(self.config.cache, self.config.index)
+            self.maker = SampleMaker(cache, Codes.load(str(self.config.codes)), self.config.seed)
+        self.maker.rng = np.random.default_rng([self.config.seed, number])
+        return self.maker.sample()
+
+
+class Trainable(nn.Module):
+    """Base, controller and conditioner as one module whose forward is the training loss's input."""
+
+    def __init__(self, unet: Any, controller: FaceXController, conditioner: Conditioner) -> None:
+        super().__init__()
+        self.unet, self.controller, self.conditioner = unet, controller, conditioner
+
+    def forward(
+        self, base: Base, noisy: Tensor, t: Tensor, batch: dict[str, Any], latents_ref: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Anchored clean latents ``(B, C, h, w)`` and kappa ``(B, 1, h, w)``."""
+        height, width = noisy.shape[-2:]
+        cells = known_cells(batch["known"], height, width)
+        edit = F.interpolate(batch["edit"], (height, width), mode="area")
+        context = self.conditioner(
+            batch["inputs"], batch["present"], torch.cat([latents_ref, cells, edit], 1)
+        )
+        features = self.controller.spatial(
+            latents_ref, batch["known"], batch["edit"], batch["geometry"]
+        )
+        steered = self.controller(base, noisy, t, context, features)
+        kappa = cells * steered.confidence
+        clean = base.to_clean(steered.output, noisy, t)
+        return anchor(clean, latents_ref, steered.correction, kappa), kappa
+
+
+class GeneratorTrainer:
+    """The loop. Call :meth:`run`.
+
+    Args:
+        config: the run.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self.config = config
+        self.accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=config.accumulate,
+        )
+        torch.manual_seed(config.seed)
+        vae = KLTAutoencoder.from_pretrained(config.vae).float().eval().requires_grad_(False)
+        unet, controller, conditioner = self._parts(vae)
+        self.base = Base(unet, vae.to(self.accelerator.device), mini_scheduler())
+        controller.attach(unet)
+        self.model = Trainable(unet, controller, conditioner)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.average = EMAModel(
+            self.model.parameters(), decay=config.ema, use_ema_warmup=True, power=0.8
+        )
+        self.step = 0
+        self.lpips: Any = None
+        if config.teachers is not None and config.perceptual_share > 0:
+            self.lpips = Teachers(config.teachers).net("lpips_squeeze").to(self.accelerator.device)
+        self._resume()
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        self.average.to(self.accelerator.device)
+
+    def _parts(self, vae: KLTAutoencoder) -> tuple[Any, FaceXController, Conditioner]:
+        start = self.config.start
+        if start is not None:
+            from diffusers import UNet2DConditionModel
+
+            return (
+                UNet2DConditionModel.from_pretrained(start / "unet").float(),
+                FaceXController.from_pretrained(start / "controller").float(),
+                Conditioner.from_pretrained(start / "conditioner").float(),
+            )
+        channels = vae.config["latent_channels"]
+        unet = mini_unet(
+            self.config.base_channels,
+            channels=channels * 4,
+            layers_per_block=self.config.layers_per_block,
+        )
+        controller = FaceXController.for_unet(unet, latent_channels=channels)
+        codes = Codes.load(str(self.config.codes))
+        rows = np.random.default_rng(0).choice(len(codes), min(400, len(codes)), replace=False)
+        examples = [codes.inputs(int(row)) for row in rows]
+        shapes = {name: tuple(value.shape) for name, value in examples[0].items()}
+        conditioner = Conditioner(shapes, reference_channels=channels)
+        for name in shapes:
+            values = torch.cat([example[name] for example in examples])
+            conditioner.representation.set_statistics(name, values.mean(0), values.std(0))
+        return unet, controller, conditioner
+
+    @property
+    def _state_file(self) -> Path:
+        return self.config.out / "state.pt"
+
+    def _resume(self) -> None:
+        if not self._state_file.exists():
+            return
+        state = torch.load(self._state_file, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
+        self.step = int(state["step"])
+
+    def _loader(self) -> DataLoader[Sample]:
+        per_step = self.config.batch_size * self.config.accumulate
+        first = self.step * per_step * self.accelerator.num_processes
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        data = Samples(self.config)
+        numbers = range(first + rank, len(data), world)
+        return DataLoader(
+            data,
+            batch_size=self.config.batch_size,
+            sampler=numbers,  # type: ignore[arg-type]
+            num_workers=self.config.workers,
+            persistent_workers=False,
+            prefetch_factor=3 if self.config.workers else None,
+        )
+
+    def run(self) -> Path:
+        """Train until the budget is spent; returns the model folder of the last checkpoint."""
+        config, begin = self.config, time.monotonic()
+        saved = logged = begin
+        config.out.mkdir(parents=True, exist_ok=True)
+        micro = 0
+        for batch in self._loader():
+            batch = _to(batch, self.accelerator.device)
+            loss, figures = self._micro_step(batch, self.step * config.accumulate + micro)
+            micro += 1
+            if micro < config.accumulate:
+                continue
+            micro, self.step = 0, self.step + 1
+            self.average.step(self.model.parameters())
+            now = time.monotonic()
+            if now - logged > 30 and self.accelerator.is_main_process:
+                logged = now
+                self._log({"step": self.step, "minutes": (now - begin) / 60, **figures})
+            if now - saved > config.save_minutes * 60:
+                saved = now
+                self.save(batch)
+            if now - begin > config.minutes * 60 or self.step >= config.max_steps:
+                break
+        return self.save(batch)
+
+    def _micro_step(self, batch: dict[str, Any], number: int) -> tuple[Tensor, dict[str, float]]:
+        with self.accelerator.accumulate(self.wrapped):
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+            loss, figures = self._loss(batch, generator)
+            self.accelerator.backward(loss)
+            if self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.config.learning_rate * min(1.0, (self.step + 1) / 100)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return loss, figures
+
+    def _loss(
+        self, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        device = self.accelerator.device
+        with torch.no_grad():
+            clean = self.base.encode(batch["target"])
+            reference = self.base.encode(batch["reference"])
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        t = torch.randint(0, 1000, (len(clean),), generator=generator).to(device)
+        noisy = self.base.level(t).mix(clean, noise)
+        batch = {**batch, "present": self._drop(batch, generator)}
+        found, kappa = self.wrapped(self.base, noisy, t, batch, reference)
+        weight = self._weight(batch, found.shape[-2:])
+        squared = ((found - clean) ** 2 * weight).mean()
+        bare = ((reference - clean) ** 2 * weight).mean()
+        loss = squared
+        figures = {"mse": squared.item(), "bare": bare.item(), "kappa": kappa.mean().item()}
+        if self.lpips is not None:
+            count = max(1, round(len(clean) * self.config.perceptual_share))
+            decoded = self.base.decode(found[:count]).clamp(-1, 1)
+            distance = self.lpips(decoded / 2 + 0.5, batch["target"][:count] / 2 + 0.5).mean()
+            loss = loss + self.config.perceptual_weight * distance
+            figures["lpips"] = distance.item()
+        return loss, figures
+
+    def _drop(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        present = dict(batch["present"])
+        count = len(batch["target"])
+        for names in GROUPS.values():
+            kept = torch.rand(count, generator=generator) >= self.config.drop_group
+            for name in names:
+                present[name] = present[name] & kept.to(present[name].device)
+        kept = torch.rand(count, generator=generator) >= self.config.drop_reference
+        return present | {"reference": kept.to(batch["target"].device)}
+
+    def _weight(self, batch: dict[str, Any], size: torch.Size) -> Tensor:
+        edit = F.interpolate(batch["edit"], tuple(size), mode="area")
+        return self.config.outside_weight + (1 - self.config.outside_weight) * edit
+
+    def _log(self, line: dict[str, Any]) -> None:
+        rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}
+        with open(self.config.out / "log.jsonl", "a") as file:
+            file.write(json.dumps(rounded) + "\n")
+
+    def save(self, batch: dict[str, Any]) -> Path:
+        """Write the averaged model folder, the exact state and a sample sheet."""
+        folder = self.config.out / "model"
+        if not self.accelerator.is_main_process:
+            return folder
+        fresh = self.config.out / "model.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.average.store(self.model.parameters())
+        self.average.copy_to(self.model.parameters())
+        self.base.unet.save_pretrained(fresh / "unet")
+        self.model.controller.save_pretrained(fresh / "controller")
+        self.model.conditioner.save_pretrained(fresh / "conditioner")
+        self.base.scheduler.save_pretrained(fresh / "scheduler")
+        self._sheet(batch)
+        self.average.restore(self.model.parameters())
+        (fresh / "train.json").write_text(self.config.model_dump_json(indent=2))
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
+            "step": self.step,
+        }
+        torch.save(state, str(self._state_file) + ".new")
+        os.replace(str(self._state_file) + ".new", self._state_file)
+        return folder
+
+    @torch.no_grad()
+    def _sheet(self, batch: dict[str, Any]) -> None:
+        few = _to(_first(batch, 6), self.accelerator.device)
+        reference = self.base.encode(few["reference"])
+        generator = torch.Generator().manual_seed(0)
+        noisy = torch.randn(reference.shape, generator=generator).to(reference.device)
+        few["present"] = few["present"] | {
+            "reference": torch.ones(len(reference), dtype=torch.bool, device=reference.device)
+        }
+        scheduler = self.base.scheduler
+        scheduler.set_timesteps(6)
+        for t in scheduler.timesteps:
+            times = t.repeat(len(reference)).to(reference.device)
+            clean, _ = self.model(self.base, noisy, times, few, reference)
+            output = self.base.from_clean(clean, noisy, times)
+            noisy = scheduler.step(output, t, noisy).prev_sample
+        rows = [few["reference"], few["known"].expand(-1, 3, -1, -1) * 2 - 1]
+        rows += [self.base.decode(clean), few["target"]]
+        write_sheet(rows, self.config.out / "sheet.png")
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, dict):
+        return {key: _to(value, device) for key, value in batch.items()}
+    return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
+def _first(batch: Any, count: int) -> Any:
+    if isinstance(batch, dict):
+        return {key: _first(value, count) for key, value in batch.items()}
+    return batch[:count]

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training samples of the generator: a true photo and the reference an edit would start from.
+
+The reference is built by the very assembler that edits use, from a *view* of the true photo: the
+same face carried to a foreign mesh, lit otherwise, mirrored or partly hidden. Carrying it back
+leaves what real edits leave: hidden sides, seams, resampled skin, wrong light, unknown rims. The
+answer is always the true photo, so the generator learns to repair (DESIGN 4, 11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facex.ford.representation import TOKEN_INPUTS, region_input
+from facex.ford.regions import COLOUR_FEATURES
+from facex.fors.region_assembler import FacePicture, ReferenceImage, RegionAssembler
+from facex.geometry.drive import FaceGeometry, combine
+from facex.geometry.shape_model import bundled
+from facex.geometry.texture_map import apply_warp, mesh_warp, render_position_map
+from facex.geometry.topology import region_polygon_mask
+from facex.recipes.plan import Plan, plan_step
+from facex.recipes.schema import Step
+from facex.train import augment
+from facex.train.facecache import FaceCache
+from facex.types import PARSING_MIRROR, REGIONS
+
+Floats = NDArray[np.float32]
+Sample = dict[str, Any]
+
+SIZE: Final = 256
+_BACKGROUND, _SKIN = 0, 1
+_REPLACED: Final = (0, 13, 16, 17, 18)
+"""Classes that a foreign face shape may cover: background, hair, necklace, neck, clothes."""
+
+_FACE: Final = ("skin", "brows", "eyes", "nose", "lips", "beard")
+
+
+def _step(**fields: Any) -> Plan:
+    return plan_step(Step(**fields))
+
+
+_SWAP: Final = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
+PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
+    ("face", 0.42, _step(**_SWAP, edit=("face",))),
+    (
+        "head",
+        0.16,
+        _step(
+            identity="source",
+            texture="source",
+            hair="source",
+            regions={"head": "source"},
+            edit=("head",),
+        ),
+    ),
+    ("turn", 0.2, _step(pose="driver", expression="driver", gaze="driver", edit=("head",))),
+    ("hole", 0.22, _step(edit="mask")),
+)
+"""Kinds of damage with their share; each stands for several tasks."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """FORD's codes of the training faces, see ``facex.train.encode_faces``."""
+
+    arrays: dict[str, NDArray[Any]]
+
+    @classmethod
+    def load(cls, path: str) -> Codes:
+        """Read ``codes.npz``."""
+        with np.load(path) as file:
+            return cls({name: file[name] for name in file.files})
+
+    def __len__(self) -> int:
+        return len(self.arrays["index"])
+
+    def inputs(self, row: int, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """Token inputs of a face; with ``rng`` the regions' colours are those of another light."""
+        a = self.arrays
+
+        def get(name: str) -> Tensor:
+            return torch.from_numpy(np.asarray(a[name][row]).astype(np.float32))
+
+        rotation = get("rotation")
+        place = torch.cat(
+            [get("scale").log().reshape(1), get("translation") / SIZE - 0.5]
+        )
+        inputs = {
+            "identity": get("identity_tokens"),
+            "pose": torch.cat([rotation[:, :2].T.flatten(), place])[None],
+            "expression": get("expression")[None],
+            "gaze": get("gaze").flatten()[None],
+            "texture": get("texture")[None],
+            "light": get("light")[None],
+        }
+        regions = get("region_features")
+        if rng is not None:
+            # The answer's own light must not be readable from its regions' colours.
+            shift = rng.normal(0, 1, 3) * np.array([0.25, 0.06, 0.06])
+            regions[:, -COLOUR_FEATURES:-4] += torch.from_numpy(shift).float()
+        for index, region in enumerate(REGIONS):
+            inputs[region_input(region)] = regions[index][None]
+        return inputs
+
+    def present(self, row: int) -> dict[str, bool]:
+        """Which regions can be seen; everything else always is."""
+        seen = self.arrays["region_present"][row]
+        found = dict.fromkeys(TOKEN_INPUTS, True)
+        return found | {region_input(r): bool(seen[i]) for i, r in enumerate(REGIONS)}
+
+    def geometry(self, row: int) -> FaceGeometry:
+        """The face's geometry as a batch of one."""
+        names = ("landmarks", "shape", "expression", "rotation", "scale", "translation")
+        values = [torch.from_numpy(np.asarray(self.arrays[n][row : row + 1], np.float32)) for n in names]
+        residual = torch.from_numpy(np.asarray(self.arrays["residual"][row : row + 1], np.float32))
+        gaze = torch.from_numpy(np.asarray(self.arrays["gaze"][row : row + 1], np.float32))
+        return FaceGeometry(*values, residual, gaze)
+
+
+class SampleMaker:
+    """Makes samples from cached faces and codes.
+
+    Args:
+        cache: the faces.
+        codes: their codes; only faces with codes are used.
+        seed: of all randomness.
+    """
+
+    def __init__(self, cache: FaceCache, codes: Codes, seed: int) -> None:
+        self.cache, self.codes = cache, codes
+        self.rng = np.random.default_rng(seed)
+        self.mirror = bundled().mirror.numpy()
+        self.shares = np.array([share for _, share, _ in PLANS])
+
+    def face(self, row: int) -> FacePicture:
+        """A training face as the assembler sees it."""
+        index = int(self.codes.arrays["index"][row])
+        points = self.codes.arrays["landmarks"][row].astype(np.float64)
+        parsing = self.codes.arrays["parsing"][row]
+        return FacePicture(np.asarray(self.cache.faces[index]), points, parsing, SIZE)
+
+    def sample(self, row: int | None = None, kind: int | None = None) -> Sample:
+        """One sample: tensors of a single face, images in [-1, 1].
+
+        Keys: ``target`` (3, S, S), ``reference`` (3, S, S), ``known`` and ``edit`` (1, S, S),
+        ``geometry`` (3, S, S), ``inputs`` and ``present`` by token input, ``kind``.
+        """
+        rng = self.rng
+        row = int(rng.integers(len(self.codes))) if row is None else row
+        kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
+        true, plan = self.face(row), PLANS[kind][2]
+        name = PLANS[kind][0]
+        if name == "hole":
+            reference = self._hole(true)
+        elif name == "turn":
+            reference = self._turned(true, row, plan)
+        else:
+            reference = self._swapped(true, row, plan)
+        reference = self._disturb(reference, true)
+        return {
+            "target": _chw(true.pixels),
+            "reference": _chw(reference.image),
+            "known": torch.from_numpy(reference.known)[None],
+            "edit": torch.from_numpy(reference.edit)[None],
+            "geometry": torch.from_numpy(reference.geometry),
+            "inputs": self.codes.inputs(row, rng),
+            "present": self.codes.present(row),
+            "kind": kind,
+        }
+
+    def _view(self, true: FacePicture, row: int, *, stay: bool) -> FacePicture:
+        """Another photo of the same face: foreign mesh, other light, sometimes mirrored."""
+        rng, other = self.rng, int(self.rng.integers(len(self.codes)))
+        if rng.random() < 0.5:
+            points = self.codes.arrays["landmarks"][other].astype(np.float64)
+        else:
+            mine, theirs = self.codes.geometry(row), self.codes.geometry(other)
+            moved = combine(mine, pose=theirs, expression=theirs if rng.random() < 0.6 else None)
+            points = moved.landmarks[0].numpy().astype(np.float64)
+        field = mesh_warp(true.landmarks, points, SIZE, anchor_far=stay)
+        image = np.asarray(apply_warp(field, true.image), np.uint8)
+        label = _warp_labels(true.parsing, field.map_xy)
+        label[field.visible < 0.5] = _BACKGROUND
+        if not stay:
+            image = augment.photometric(image, rng, 0.5)
+        if not stay and rng.random() < 0.2:
+            image, label = image[:, ::-1], np.array(PARSING_MIRROR, np.uint8)[label[:, ::-1]]
+            points = points[self.mirror] * [-1.0, 1.0, 1.0] + [SIZE, 0.0, 0.0]
+        noisy = points + rng.normal(0, 0.6, points.shape)
+        return FacePicture(np.ascontiguousarray(image), noisy, np.ascontiguousarray(label), SIZE)
+
+    def _swapped(self, true: FacePicture, row: int, plan: Plan) -> ReferenceImage:
+        view = self._view(true, row, stay=False)
+        other = int(self.rng.integers(len(self.codes)))
+        parsing = true.parsing
+        if self.rng.random() < 0.7:
+            # The person who is replaced had another jaw: what it covered is unknown.
+            shaped = combine(self.codes.geometry(row), identity=self.codes.geometry(other))
+            area = region_polygon_mask(shaped.landmarks[0].numpy(), "face", SIZE)
+            covered = (area > 0) & np.isin(parsing, _REPLACED)
+            parsing = np.where(covered, _SKIN, parsing).astype(np.uint8)
+        target = FacePicture(true.image, true.landmarks, parsing, SIZE)
+        assembler = RegionAssembler({"target": target, "source": view}, plan, true.landmarks)
+        return assembler.assemble()
+
+    def _turned(self, true: FacePicture, row: int, plan: Plan) -> ReferenceImage:
+        view = self._view(true, row, stay=True)
+        built = RegionAssembler({"target": view}, plan, true.landmarks).assemble()
+        outside = (built.edit < 1e-3)[..., None]
+        image = np.where(outside, true.pixels, built.image).astype(np.float32)
+        return ReferenceImage(image, built.known, built.edit, built.geometry, {})
+
+    def _hole(self, true: FacePicture) -> ReferenceImage:
+        from facex.fors.fill import push_pull
+
+        hole = random_hole(self.rng, SIZE)
+        known = (1 - hole).astype(np.float32)
+        image = push_pull(true.pixels, known)
+        geometry = render_position_map(np.asarray(true.landmarks), SIZE)
+        return ReferenceImage(image, known, hole, geometry, {})
+
+    def _disturb(self, reference: ReferenceImage, true: FacePicture) -> ReferenceImage:
+        """Errors that the assembler makes in real edits: leftover light, softness, holes."""
+        rng, image, known = self.rng, reference.image, reference.known
+        edit = reference.edit[..., None]
+        if rng.random() < 0.6:
+            grid = rng.normal(0, 0.1, (3, 3, 1)) + rng.normal(0, 0.025, (3, 3, 3))
+            gain = cv2.resize(np.exp(grid).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+            image = image * (1 + (gain - 1) * edit)
+        if rng.random() < 0.2:
+            soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.8)))
+            image = image * (1 - edit) + soft * edit
+        if rng.random() < 0.3:
+            hole = random_hole(rng, SIZE, share=0.3) * (reference.edit > 0.5)
+            known = known * (1 - hole)
+        image = np.clip(image, 0, 1).astype(np.float32)
+        return ReferenceImage(image, known.astype(np.float32), reference.edit, reference.geometry, {})
+
+
+def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> Floats:
+    """A mask of brush strokes, boxes or half of the picture, 1 inside."""
+    mask = np.zeros((size, size), np.uint8)
+    kind = rng.random()
+    if kind < 0.35:
+        height, width = (rng.uniform(0.15, 0.55, 2) * size * share).astype(int)
+        y, x = rng.integers(0, size - height), rng.integers(0, size - width)
+        mask[y : y + height, x : x + width] = 1
+    elif kind < 0.45 and share == 1.0:
+        half = size // 2
+        mask[:, :half] = 1
+        mask = np.rot90(mask, rng.integers(4)).copy()
+    else:
+        for _ in range(int(rng.integers(1, 5))):
+            points = (rng.uniform(0.1, 0.9, (int(rng.integers(2, 6)), 2)) * size).astype(np.int32)
+            width = int(rng.uniform(0.03, 0.18) * size * share)
+            cv2.polylines(mask, [points], False, 1, max(2, width), cv2.LINE_8)
+    return mask.astype(np.float32)
+
+
+def _warp_labels(labels: NDArray[np.uint8], map_xy: Floats) -> NDArray[np.uint8]:
+    moved = cv2.remap(labels, map_xy - np.float32(0.5), None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
+
+
+def _chw(image: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) * 2 - 1
