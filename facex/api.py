@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, TARGET
 from facex.result import CropPair, Result
 
-Picture = ImageSource | Photo
+Picture: TypeAlias = "ImageSource | Photo"
 Progress = Callable[[int, int, str], None]
 
 
@@ -346,7 +346,7 @@ class FaceX:
 
 
 def _marked(
-    pixels: NDArray[np.uint8], mask: NDArray[np.float32], edit_id: str
+    pixels: NDArray[np.uint8], mask: NDArray[np.float32], edit_id: int
 ) -> NDArray[np.uint8]:
     from facex.safety.mark import embed, payload_of
 
@@ -368,9 +368,7 @@ def _mask(mask: Any, plan: Plan, photo: Photo) -> NDArray[np.float32] | None:
     return read_mask(source, photo.size)
 
 
-def _numbered(
-    progress: Progress | None, number: int, plans: tuple[Plan, ...]
-) -> Progress | None:
+def _numbered(progress: Progress | None, number: int, plans: tuple[Plan, ...]) -> Progress | None:
     if progress is None or len(plans) == 1:
         return progress
 

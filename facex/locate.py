@@ -114,7 +114,7 @@ class FaceLocator:
     ) -> LocatedFace:
         """Decompose the crop of a known frame, for example after an edit of the same photo."""
         crop = self._cut(pixels, photo_from_crop, self.crop_size).to(self.device)
-        matrix = torch.from_numpy(np.asarray(photo_from_crop.matrix, np.float64))[None]
+        matrix = torch.tensor(np.array(photo_from_crop.matrix, np.float64))[None]
         representation = self.ford(crop, matrix)
         return LocatedFace(pixels, photo_from_crop, crop.cpu(), representation.to("cpu"), name)
 

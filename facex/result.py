@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from facex.errors import OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +48,8 @@ class Result:
         representations: per edited face what was assembled for it, batch size 1.
         timings: seconds per stage.
         warnings: one sentence each; empty if nothing was doubtful.
-        edit_id: 24-bit number that names this edit in the mark and in the metadata.
-        marked: write provenance metadata with the picture.
+        edit_id: random number of 24 bits that names this edit in the mark and in the metadata.
+        marked: the picture carries the invisible mark; `save` writes the metadata too.
     """
 
     image: Image
@@ -62,8 +65,8 @@ class Result:
 
     @property
     def faces(self) -> int:
-        """Number of faces that were edited."""
-        return len(self.crops)
+        """Number of faces that were edited, or that were found where nothing was asked for."""
+        return len(self.representations)
 
     @property
     def representation(self) -> FaceRepresentation:
@@ -79,6 +82,9 @@ class Result:
     def save(self, path: str | Path, *, overwrite: bool = True) -> Path:
         """Write the picture, in one piece, with the metadata that says how it was made.
 
+        Content credentials are signed too where the user configured a key
+        (``safety.credentials``).
+
         Args:
             path: file to write; its suffix chooses the format.
             overwrite: False refuses to replace a file that exists.
@@ -88,22 +94,43 @@ class Result:
 
         Raises:
             OutputError: the suffix is unknown, or the file exists or cannot be written.
+            OptionError: the user configured a key for content credentials that cannot be used.
         """
+        destination = Path(path)
+        signing = None
+        if self.marked:
+            from facex.safety.credentials import signing_from_environment
+
+            signing = signing_from_environment()
+        if signing is None:
+            return self._write(destination, overwrite=overwrite)
+
+        from facex.safety.credentials import sign
+
+        # Signing replaces a finished file, so that file is a draft beside the destination.
+        if destination.exists() and not overwrite:
+            raise OutputError(f"{destination} exists already: choose another name")
+        draft = destination.with_name(f".{destination.stem}.{secrets.token_hex(6)}.part")
+        draft = draft.with_name(draft.name + destination.suffix)
+        try:
+            self._write(draft, overwrite=False)
+            sign(draft, signing, edit_id=self.edit_id)
+            os.replace(draft, destination)
+        except OSError as error:
+            raise OutputError(f"{destination} cannot be written: {error.strerror}") from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return destination
+
+    def _write(self, path: Path, *, overwrite: bool) -> Path:
         from facex.imaging.write import write_photo
 
-        destination = Path(path)
         xmp = None
         if self.marked:
             from facex.safety.provenance import build_xmp
 
             xmp = build_xmp(self.recipe_json, self.edit_id)
         quality = self.recipe.output.quality
-        write_photo(
-            self.image,
-            destination,
-            like=self.photo,
-            xmp=xmp,
-            overwrite=overwrite,
-            quality=quality,
+        return write_photo(
+            self.image, path, like=self.photo, xmp=xmp, overwrite=overwrite, quality=quality
         )
-        return destination

@@ -29,9 +29,7 @@ Other = Annotated[
     Path | None,
     typer.Argument(metavar="OTHER", help="The other photo, where the task takes one."),
 ]
-Runs = Annotated[
-    int, typer.Option("--runs", "-n", min=1, max=1000, metavar="N", help="Warm runs.")
-]
+Runs = Annotated[int, typer.Option("--runs", "-n", min=1, max=1000, metavar="N", help="Warm runs.")]
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, max=1000, metavar="N", help="Sampling steps.")
 ]

@@ -40,11 +40,13 @@ class Order:
     Attributes:
         recipe: the edit.
         values: the command's options.
+        settings: which model, and where.
         reporter: where to report.
     """
 
     recipe: Recipe
     values: Values
+    settings: Settings
     reporter: Reporter
 
 
@@ -69,7 +71,7 @@ def run_task(name: str, values: Values) -> int:
     from facex.recipes.tasks import task_table
 
     row = task_table()[name]
-    check_settings(values)
+    settings = check_settings(values)
     given = {
         "source": values.get("source") or values.get("guide"),
         "driver": values.get("driver"),
@@ -78,7 +80,8 @@ def run_task(name: str, values: Values) -> int:
     others = {role: path for role, path in given.items() if path is not None}
     jobs, several = plan(values[PHOTO], others, values["out"], force=values["force"])
     pictures = [role for role in others if role in _PICTURE_ROLES]
-    order = Order(task_recipe(name, row, values, pictures), values, reporter_of(values))
+    recipe = task_recipe(name, row, values, pictures)
+    order = Order(recipe, values, settings, reporter_of(values))
     return _edit(order, jobs, several=several)
 
 
@@ -87,7 +90,7 @@ def run_mix(values: Values) -> int:
     from facex.recipes.load import load_recipe
     from facex.recipes.values import TARGET
 
-    check_settings(values)
+    settings = check_settings(values)
     named = dict(_name_and_file(text) for text in values["with_"])
     targets: list[Path] = list(values[PHOTO] or ())
     recipe = load_recipe(values["recipe"], given=[*named, *([TARGET] if targets else [])])
@@ -97,9 +100,12 @@ def run_mix(values: Values) -> int:
     if folders := [path for path in others.values() if path.is_dir()]:
         raise OptionError(f"{folders[0]} is a folder, but a recipe takes a picture here")
     if values["mask"] is not None:
+        if not any(step.edit == "mask" for step in recipe.steps):
+            raise OptionError("--mask has no use here, no step of the recipe says edit: mask")
         others[MASK_ROLE] = values["mask"]
     jobs, several = plan(targets, others, values["out"], force=values["force"])
-    return _edit(Order(recipe, values, reporter_of(values)), jobs, several=several)
+    order = Order(recipe, values, settings, reporter_of(values))
+    return _edit(order, jobs, several=several)
 
 
 def _name_and_file(text: str) -> tuple[str, Path]:
@@ -125,12 +131,16 @@ def task_recipe(name: str, row: TaskRow, values: Values, pictures: Sequence[str]
     from facex.recipes.schema import Recipe
 
     overrides: dict[str, Any] = {"style": values.get("style"), "sliders": _sliders(row, values)}
+    if values["mask"] is not None:
+        overrides["edit"] = "mask"  # in place of the regions that the row may change
     if values.get("place") is not None:
         overrides["place"] = {"picture": "source", "kind": values["place"]}
     regions = [part.strip() for part in (values.get("regions") or "").split(",") if part.strip()]
     if values.get("regions") is not None and not regions:
         raise OptionError("--regions is empty, name at least one region, as in brows,lips")
     present = {*pictures, *(key for key, value in overrides.items() if value is not None)}
+    if overrides["sliders"] is not None and not overrides["sliders"].keys() - {"mode"}:
+        present.discard("sliders")  # how to imitate, but nobody to imitate
     present |= {"regions"} if regions else set()
     either = row.needs.marked("either")
     if either and not present & set(either):
@@ -160,7 +170,7 @@ def _sliders(row: TaskRow, values: Values) -> dict[str, Any] | None:
             value = _assignments(value or ()) or None
         if value is not None:
             found[name] = value
-    return found if found.keys() - {"mode"} or "mode" in found else None
+    return found or None
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, float]:
@@ -233,7 +243,7 @@ def _edit(order: Order, jobs: Sequence[Job], *, several: bool) -> int:
         return EXIT_DONE
     first = _read_ahead(pending, several=several)
     check_face(values["face"])
-    editor = load_model(check_settings(values))
+    editor = load_model(order.settings)
     folder = values["out"]
     made = several and not folder.is_dir()
     if made:

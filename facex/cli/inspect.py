@@ -225,6 +225,8 @@ def verify(photo: Photos, json: Json = False, quiet: Quiet = False, debug: Debug
 
 
 def _verify_one(job: Job, step: StepCallback) -> tuple[str, dict[str, Any]]:
-    from facex.safety.provenance import verify_photo
+    from facex.safety.verify import verify_image
 
-    raise NotImplementedError
+    report = verify_image(job.target)
+    record = {"input": str(job.target), "status": "done", **report.to_dict()}
+    return f"{job.target}: {report.verdict}", record

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -71,6 +71,10 @@ def build_app() -> typer.Typer:
 _MIX = "Follow a recipe: any factor and region from any picture, several steps in order."
 
 
+_TYPER_INTERRUPTED: Final = 130
+"""What newer versions of typer return in place of raising KeyboardInterrupt or Abort."""
+
+
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -87,6 +91,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             command = typer.main.get_command(build_app())
             code = command.main(arguments, prog_name="facex", standalone_mode=False)
             sys.stdout.flush()
+            if code == _TYPER_INTERRUPTED:
+                raise KeyboardInterrupt
             return int(code or 0)
         except BrokenPipeError:
             # The reader of stdout has gone, as `head` does; say nothing into the void.

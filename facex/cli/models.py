@@ -107,7 +107,7 @@ def convert_command(
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file or a preset.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Overrides a value; may be repeated."),
@@ -115,10 +115,24 @@ def train(
     debug: Debug = False,
 ) -> int:
     """Train a model or a part of one."""
-    overrides = list(set_ or ())
-    for text in overrides:
-        if not text.partition("=")[1] or text.startswith("="):
-            raise OptionError(f"--set {text!r} is not understood, give KEY=VALUE")
+    overrides = dict(_override(text) for text in set_ or ())
+    if not config.is_file():
+        raise OptionError(f"there is no config file {config}")
     from facex.train.main import train_command
 
-    return int(train_command(config, overrides) or EXIT_DONE)
+    Reporter(debug=debug).say(str(train_command(config, overrides)))
+    return EXIT_DONE
+
+
+def _override(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, the value as YAML would read it."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise OptionError(f"--set {text!r} is not understood, give KEY=VALUE")
+    try:
+        return key.strip(), YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise OptionError(f"--set {text!r}: {value!r} is no YAML") from error

@@ -54,7 +54,9 @@ Out = Annotated[
         show_default=False,
     ),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", envvar="FACEX_DEBUG", help="Show the traceback of an error.")
+]
 
 
 def option(name: str, kind: Any, default: Any = None, **details: Any) -> inspect.Parameter:
@@ -180,7 +182,7 @@ def task_parameters(row: TaskRow) -> list[inspect.Parameter]:
 def mix_parameters() -> list[inspect.Parameter]:
     """The parameters of the command that follows a recipe."""
     target = "Edit these photos in place of the recipe's target. Files or folders."
-    picture = "Another picture of the recipe; may be repeated."
+    picture = "File of the source, the driver or a named picture of the recipe; may be repeated."
     return [
         argument("recipe", Path, "RECIPE", "A YAML file."),
         argument(PHOTO, list[Path] | None, "PHOTO", target, default=None),

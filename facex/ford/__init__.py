@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""FORD: photo crop to representation, one factor a file (DESIGN 3)."""

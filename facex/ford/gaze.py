@@ -72,18 +72,14 @@ class GazeNet(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(
-        self, channels: tuple[int, ...] = (16, 32, 64, 96), hidden: int = 96
-    ) -> None:
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 96), hidden: int = 96) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             conv_bn(3, channels[0]),
             *(stage(a, b, 1) for a, b in zip(channels, channels[1:], strict=False)),
         )
         cells = (PATCH[0] // 8) * (PATCH[1] // 8)
-        self.eye = nn.Sequential(
-            nn.Flatten(), nn.Linear(channels[-1] * cells, hidden), nn.SiLU()
-        )
+        self.eye = nn.Sequential(nn.Flatten(), nn.Linear(channels[-1] * cells, hidden), nn.SiLU())
         self.head = nn.Sequential(
             nn.Linear(2 * hidden + 3, hidden), nn.SiLU(), nn.Linear(hidden, 2)
         )

@@ -134,7 +134,9 @@ def _corners(anchor: _Anchor, face: FaceGeometry, aspect: float) -> NDArray[np.f
     half = float((right - left)[0].abs()) * anchor.width / 2
     tall = half * 2 * aspect
     middle = middle + torch.tensor([0.0, anchor.shift * tall, -anchor.forward]).double()
-    offsets = torch.tensor([[-half, -tall / 2], [half, -tall / 2], [half, tall / 2], [-half, tall / 2]])
+    offsets = torch.tensor(
+        [[-half, -tall / 2], [half, -tall / 2], [half, tall / 2], [-half, tall / 2]]
+    )
     corners = torch.cat([offsets.double(), torch.zeros(4, 1).double()], 1) + middle
     placed = place(corners[None].float(), pose)
     return np.asarray(placed[0, :, :2].double().numpy())

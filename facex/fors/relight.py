@@ -98,9 +98,7 @@ def _shading_gain(
     light: Floats, skin: Floats, target: Floats, target_skin: Floats, amount: float
 ) -> Floats:
     both = cv2.resize(skin * target_skin, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
-    small = [
-        cv2.resize(x, (_GRID, _GRID), interpolation=cv2.INTER_AREA) for x in (light, target)
-    ]
+    small = [cv2.resize(x, (_GRID, _GRID), interpolation=cv2.INTER_AREA) for x in (light, target)]
     sigma = _GRID * 0.11
     weight = cv2.GaussianBlur(both, (0, 0), sigma)
     low = [cv2.GaussianBlur(x * both, (0, 0), sigma) / np.maximum(weight, 1e-4) for x in small]

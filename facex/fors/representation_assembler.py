@@ -121,7 +121,9 @@ class RepresentationAssembler(nn.Module):
             dim=1,
         )
 
-    def _tokens(self, name: str, batch: int, values: Tensor | None, present: Tensor | None) -> Tensor:
+    def _tokens(
+        self, name: str, batch: int, values: Tensor | None, present: Tensor | None
+    ) -> Tensor:
         null = self.nulls[name].expand(batch, -1, -1)
         if values is None:
             return null

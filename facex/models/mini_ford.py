@@ -39,8 +39,7 @@ def load_network(kind: type[Any], folder: Path) -> Any:
         raise ModelNotFound(f"{folder} has no weights: {error}") from error
     except Exception as error:
         raise WeightsCorrupt(
-            f"the weights in {folder} cannot be read ({type(error).__name__}); "
-            "get this model again"
+            f"the weights in {folder} cannot be read ({type(error).__name__}); get this model again"
         ) from error
 
 

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Saying what was done: the invisible mark, the metadata, signed credentials, and reading them."""

@@ -70,7 +70,9 @@ def train_loop(
     log.write(json.dumps({"config": asdict(config)}) + "\n")
     while (elapsed := time.monotonic() - start) < config.minutes * 60:
         share = elapsed / (config.minutes * 60)
-        rate = config.learning_rate * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * share)) / 2
+        rate = (
+            config.learning_rate * min(1.0, (step + 1) / 100) * (1 + math.cos(math.pi * share)) / 2
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         model.train()

@@ -27,7 +27,6 @@ from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
 from facex.types import BLENDSHAPES, PARSING_MIRROR
 
-
 AUGMENT: Final = {"turn": 0.7, "zoom": 0.25, "shift": 0.09}
 """How far the landmark network's crops may be from the aligned frame."""
 
@@ -140,9 +139,7 @@ class MotionTask:
         place = (batch["points"][:, chosen, :2] * (cells / 128)).long()
         inside = ((place >= 0) & (place < cells)).all(-1)
         cell = (place[..., 1] * cells + place[..., 0]).clamp(0, cells * cells - 1)
-        heat_loss = F.cross_entropy(
-            heat.flatten(2)[inside], cell[inside], label_smoothing=0.02
-        )
+        heat_loss = F.cross_entropy(heat.flatten(2)[inside], cell[inside], label_smoothing=0.02)
         figures["heat"] = round(heat_loss.item(), 3)
         return point_loss * 10 + blend_loss * 4 + heat_loss * 3, figures
 
@@ -153,7 +150,7 @@ class MotionTask:
             points, blend = model(to_float([np.asarray(self.cache.faces[i]) for i in chunk]))
             truth = torch.from_numpy(self.cache.points[chunk])
             eyes = (truth[:, 468, :2] - truth[:, 473, :2]).norm(dim=1)
-            errors.append(((points - truth)[..., :2].norm(dim=-1).mean(1) / eyes))
+            errors.append((points - truth)[..., :2].norm(dim=-1).mean(1) / eyes)
             blends.append((blend - torch.from_numpy(self.cache.blendshapes[chunk])).abs().mean(1))
         error = torch.cat(errors)
         return {
@@ -285,9 +282,11 @@ class IdentityTask:
         scores = embedding @ embedding.T
         positive, negative = scores[same & upper], scores[~same & upper]
         rank = torch.searchsorted(negative.sort().values, positive).float() / len(negative)
-        threshold = negative.quantile(0.99) if len(negative) < 1e7 else negative.topk(
-            len(negative) // 100
-        ).values.min()
+        threshold = (
+            negative.quantile(0.99)
+            if len(negative) < 1e7
+            else negative.topk(len(negative) // 100).values.min()
+        )
         cosine = (embedding * self.target[self.dev]).sum(1).mean()
         return {
             "auc": round(rank.mean().item(), 4),

@@ -85,7 +85,7 @@ class GeneratorConfig(BaseModel):
     learning_rate: float = 3e-4
     weight_decay: float = 0.01
     ema: float = 0.999
-    base_channels: tuple[int, ...] = (160, 224, 288)
+    base_channels: tuple[int, ...] = (128, 160, 160)
     layers_per_block: int = 1
     drop_group: float = 0.08
     drop_reference: float = 0.05

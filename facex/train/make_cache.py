@@ -134,8 +134,9 @@ def main() -> None:
         pictures, names = faces(args.data)
         np.save(args.out / "faces.npy", pictures)
         np.save(args.out / "names.npy", np.array(names))
-    pictures, names = np.load(args.out / "faces.npy", mmap_mode="r"), np.load(
-        args.out / "names.npy"
+    pictures, names = (
+        np.load(args.out / "faces.npy", mmap_mode="r"),
+        np.load(args.out / "names.npy"),
     )
     keep: dict[str, list[NDArray[np.float16]]] = {}
 

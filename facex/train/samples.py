@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.ford.regions import COLOUR_FEATURES
+from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.fors.region_assembler import FacePicture, ReferenceImage, RegionAssembler
 from facex.geometry.drive import FaceGeometry, combine
 from facex.geometry.shape_model import bundled
@@ -89,9 +89,7 @@ class Codes:
             return torch.from_numpy(np.asarray(a[name][row]).astype(np.float32))
 
         rotation = get("rotation")
-        place = torch.cat(
-            [get("scale").log().reshape(1), get("translation") / SIZE - 0.5]
-        )
+        place = torch.cat([get("scale").log().reshape(1), get("translation") / SIZE - 0.5])
         inputs = {
             "identity": get("identity_tokens"),
             "pose": torch.cat([rotation[:, :2].T.flatten(), place])[None],
@@ -118,7 +116,9 @@ class Codes:
     def geometry(self, row: int) -> FaceGeometry:
         """The face's geometry as a batch of one."""
         names = ("landmarks", "shape", "expression", "rotation", "scale", "translation")
-        values = [torch.from_numpy(np.asarray(self.arrays[n][row : row + 1], np.float32)) for n in names]
+        values = [
+            torch.from_numpy(np.asarray(self.arrays[n][row : row + 1], np.float32)) for n in names
+        ]
         residual = torch.from_numpy(np.asarray(self.arrays["residual"][row : row + 1], np.float32))
         gaze = torch.from_numpy(np.asarray(self.arrays["gaze"][row : row + 1], np.float32))
         return FaceGeometry(*values, residual, gaze)
@@ -232,7 +232,9 @@ class SampleMaker:
         edit = reference.edit[..., None]
         if rng.random() < 0.6:
             grid = rng.normal(0, 0.1, (3, 3, 1)) + rng.normal(0, 0.025, (3, 3, 3))
-            gain = cv2.resize(np.exp(grid).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+            gain = cv2.resize(
+                np.exp(grid).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
+            )
             image = image * (1 + (gain - 1) * edit)
         if rng.random() < 0.2:
             soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.8)))
@@ -241,7 +243,9 @@ class SampleMaker:
             hole = random_hole(rng, SIZE, share=0.3) * (reference.edit > 0.5)
             known = known * (1 - hole)
         image = np.clip(image, 0, 1).astype(np.float32)
-        return ReferenceImage(image, known.astype(np.float32), reference.edit, reference.geometry, {})
+        return ReferenceImage(
+            image, known.astype(np.float32), reference.edit, reference.geometry, {}
+        )
 
 
 def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> Floats:
@@ -265,7 +269,9 @@ def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> Floa
 
 
 def _warp_labels(labels: NDArray[np.uint8], map_xy: Floats) -> NDArray[np.uint8]:
-    moved = cv2.remap(labels, map_xy - np.float32(0.5), None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(
+        labels, map_xy - np.float32(0.5), None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(moved, np.uint8)
 
 

@@ -104,6 +104,7 @@ EARLY = [
     ("benchmark missing", "benchmark pose {k}/none.png", "none.png does not exist"),
     ("convert missing", "models convert bisenet {k}/none.pth {o}/d", "no file"),
     ("model list of nothing", "models list --model {k}/none", "no model folder"),
+    ("train missing", "train {k}/none.yaml", "no config file"),
     ("train setting", "train {k}/good.yaml --set steps", "KEY=VALUE"),
 ]  # fmt: skip
 

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampling loop: reference and tokens in, edited crop out (DESIGN 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facex.errors import OptionError
+from facex.fors.conditioner import Conditioner
+from facex.fors.representation_assembler import drop_groups
+from facex.frc.anchor import anchor, known_cells
+from facex.frc.base import Base
+from facex.frc.controller import FaceXController
+from facex.frc.fusion import edit_cells, fuse
+from facex.frc.guidance import Guidance
+from facex.frc.spatial import SpatialFeatures
+
+StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
+
+
+@dataclass(frozen=True)
+class EditCondition:
+    """Everything that steers one batch of edits.
+
+    Attributes:
+        inputs: token inputs ``(B, n, D)`` by name.
+        present: ``(B,)`` bool by name; missing names are present.
+        reference: ``(B, 3, H, W)`` in [-1, 1].
+        known: ``(B, 1, H, W)`` in [0, 1], which of its pixels carry content.
+        edit: ``(B, 1, H, W)`` in [0, 1], which pixels of the result may change.
+        geometry: ``(B, 3, H, W)`` position map of the result's mesh in [-1, 1].
+        target: ``(B, 3, H, W)`` in [-1, 1], what stays outside the edit.
+    """
+
+    inputs: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    reference: Tensor
+    known: Tensor
+    edit: Tensor
+    geometry: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    @classmethod
+    def cat(cls, conditions: Sequence[Self]) -> Self:
+        """One batch of several conditions with the same names."""
+        first = conditions[0]
+        images = {
+            name: torch.cat([getattr(c, name) for c in conditions])
+            for name in ("reference", "known", "edit", "geometry", "target")
+        }
+        return cls(
+            inputs={n: torch.cat([c.inputs[n] for c in conditions]) for n in first.inputs},
+            present={n: torch.cat([c.present[n] for c in conditions]) for n in first.present},
+            **images,
+        )
+
+    def to(self, device: torch.device) -> Self:
+        """The same condition on another device."""
+        images = {
+            name: getattr(self, name).to(device)
+            for name in ("reference", "known", "edit", "geometry", "target")
+        }
+        return replace(
+            self,
+            inputs={n: t.to(device) for n, t in self.inputs.items()},
+            present={n: t.to(device) for n, t in self.present.items()},
+            **images,
+        )
+
+
+@dataclass(frozen=True)
+class PipelineOutput:
+    """What the loop returns.
+
+    Attributes:
+        images: ``(B, 3, H, W)``, about [-1, 1]; None for ``output_type="latent"``.
+        latents: ``(B, C, h, w)``, clean.
+        kappa: ``(B, 1, h, w)`` in [0, 1], confidence in the reference at the last step.
+        steps: how many steps were done.
+    """
+
+    images: Tensor | None
+    latents: Tensor
+    kappa: Tensor
+    steps: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A condition in latent space: computed once per edit, not per step.
+
+    Attributes:
+        reference: ``(B, C, h, w)``.
+        cells: ``(B, 1, h, w)``, how far each cell is known.
+        context: f_SD ``(B, N, d)``.
+        features: of the spatial path.
+    """
+
+    reference: Tensor
+    cells: Tensor
+    context: Tensor
+    features: SpatialFeatures
+
+
+class FaceXPipeline:
+    """Base, controller and conditioner together.
+
+    Args:
+        base: the frozen diffusion model.
+        controller: FRC, spatial path and anchor.
+        conditioner: phi^R, phi^Inp, phi^SD.
+    """
+
+    def __init__(
+        self, base: Base, controller: FaceXController, conditioner: Conditioner
+    ) -> None:
+        self.base, self.controller, self.conditioner = base, controller, conditioner
+        self._interrupt = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a callback ended the last call before its time."""
+        return self._interrupt
+
+    def encode(self, condition: EditCondition) -> Encoded:
+        """Latents, tokens and features of a condition."""
+        reference = self.base.encode(condition.reference)
+        height, width = reference.shape[-2:]
+        cells = known_cells(condition.known, height, width)
+        edit = F.interpolate(condition.edit, (height, width), mode="area")
+        context = self.conditioner(
+            condition.inputs, condition.present, torch.cat([reference, cells, edit], 1)
+        )
+        features = self.controller.spatial(
+            reference, condition.known, condition.edit, condition.geometry
+        )
+        return Encoded(reference, cells, context, features)
+
+    def clean(
+        self, encoded: Encoded, context: Tensor, noisy: Tensor, t: Tensor, kappa: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """The anchored clean latent at one noise level; training and sampling both come here.
+
+        Args:
+            encoded: the condition.
+            context: f_SD, possibly with some groups dropped.
+            noisy: ``(B, C, h, w)`` at level ``t``.
+            t: ``(B,)`` timesteps.
+            kappa: factor on the confidence in the reference.
+
+        Returns:
+            Clean latents ``(B, C, h, w)`` and kappa ``(B, 1, h, w)``.
+        """
+        steered = self.controller(self.base, noisy, t, context, encoded.features)
+        trust = encoded.cells * steered.confidence * kappa
+        drawn = self.base.to_clean(steered.output, noisy, t)
+        return anchor(drawn, encoded.reference, steered.correction, trust), trust
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        condition: EditCondition,
+        *,
+        num_inference_steps: int = 6,
+        strength: float = 1.0,
+        guidance: Guidance | None = None,
+        kappa: float = 1.0,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        output_type: Literal["pt", "latent"] = "pt",
+    ) -> PipelineOutput:
+        """Draw a batch of edits.
+
+        Args:
+            condition: what steers them.
+            num_inference_steps: steps of the schedule.
+            strength: 1 starts from noise, less from the noised reference; 0 returns the reference.
+            guidance: strengths per factor group.
+            kappa: factor on the confidence in the reference; 0: the base draws everything.
+            generator: one CPU generator per item, or one for all; the result of an item with its
+                own generator does not depend on the batch.
+            callback_on_step_end: called as in diffusers; may set ``pipe._interrupt``.
+            output_type: ``pt`` decodes, ``latent`` does not.
+
+        Raises:
+            OptionError: a number is out of range.
+        """
+        if num_inference_steps < 1:
+            raise OptionError(f"steps must be at least 1, got {num_inference_steps}")
+        if not (0 <= strength <= 1 and 0 <= kappa <= 1):
+            raise OptionError("strength and kappa must be between 0 and 1")
+        self._interrupt = False
+        condition = condition.to(self.base.device)
+        scheduler = self.base.scheduler
+        scheduler.set_timesteps(num_inference_steps, device=self.base.device)
+        skipped = min(num_inference_steps, round(num_inference_steps * (1 - strength)))
+        times = scheduler.timesteps[skipped:]
+        with self.controller.attached(self.base.unet), self.controller.cache.enabled():
+            encoded = self.encode(condition)
+            target = self.base.encode(condition.target)
+            if len(times) == 0:
+                latents, trust = encoded.reference, encoded.cells * kappa
+            else:
+                latents, trust = self._sample(
+                    condition, encoded, target, times, guidance or Guidance(), kappa,
+                    generator, callback_on_step_end,
+                )  # fmt: skip
+            cells = edit_cells(condition.edit, *latents.shape[-2:])
+            latents = fuse(latents, target, cells)
+        images = self.base.decode(latents) if output_type == "pt" else None
+        return PipelineOutput(images, latents, trust, len(times))
+
+    def _sample(
+        self,
+        condition: EditCondition,
+        encoded: Encoded,
+        target: Tensor,
+        times: Tensor,
+        guidance: Guidance,
+        kappa: float,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        callback: StepCallback | None,
+    ) -> tuple[Tensor, Tensor]:
+        scheduler = self.base.scheduler
+        noise = _noise(encoded.reference, generator)
+        whole = len(times) == len(scheduler.timesteps)
+        latents = noise * scheduler.init_noise_sigma
+        if not whole:
+            latents = scheduler.add_noise(encoded.reference, noise, times[:1])
+        cells = edit_cells(condition.edit, *latents.shape[-2:])
+        dropped = {
+            group: self._without(condition, encoded, group) for group in guidance.groups
+        }
+        clean, trust = encoded.reference, encoded.cells
+        for index, t in enumerate(times):
+            shown = scheduler.scale_model_input(latents, t)
+            when = t.expand(len(latents))
+            clean, trust = self.clean(encoded, encoded.context, shown, when, kappa)
+
+            def without(group: str, shown: Tensor = shown, when: Tensor = when) -> Tensor:
+                return self.clean(encoded, dropped[group], shown, when, kappa)[0]
+
+            clean = guidance.compose(clean, without)
+            output = self.base.from_clean(clean, shown, when)
+            latents = scheduler.step(output, t, latents).prev_sample
+            if index + 1 < len(times):
+                known = scheduler.add_noise(target, noise, times[index + 1 : index + 2])
+                latents = fuse(latents, known, cells)
+            if callback is not None:
+                callback(self, index, int(t), {"latents": latents, "clean": clean})
+                if self._interrupt:
+                    break
+        # The last step's clean latent itself: the scheduler's arithmetic would round it.
+        return clean, trust
+
+    def _without(self, condition: EditCondition, encoded: Encoded, group: str) -> Tensor:
+        present = drop_groups(condition.present, condition.inputs, [group])
+        edit = F.interpolate(condition.edit, encoded.reference.shape[-2:], mode="area")
+        stack = torch.cat([encoded.reference, encoded.cells, edit], 1)
+        return self.conditioner(condition.inputs, present, stack)
+
+
+def _noise(
+    like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None
+) -> Tensor:
+    """Unit noise drawn on the CPU, so that a seed gives the same picture on every device."""
+    shape = like.shape[1:]
+    if isinstance(generator, Sequence):
+        if len(generator) != len(like):
+            raise OptionError(f"{len(generator)} generators for {len(like)} edits")
+        drawn = torch.stack([torch.randn(shape, generator=g) for g in generator])
+    else:
+        drawn = torch.randn(like.shape, generator=generator)
+    return drawn.to(like.device)

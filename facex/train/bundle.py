@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put trained parts together as a model folder in half precision.
+
+``python -m facex.train.bundle --generator runs/mini/model --vae runs/vae --ford runs --out DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from diffusers import UNet2DConditionModel
+
+from facex.ford.gaze import GazeNet
+from facex.ford.identity import IdentityNet
+from facex.ford.motion import MotionNet
+from facex.ford.parsing import ParsingNet
+from facex.fors.conditioner import Conditioner
+from facex.frc.controller import FaceXController
+from facex.models.folder import INDEX_NAME, ModelIndex
+from facex.models.klt import KLTAutoencoder
+
+GENERATOR_PARTS: Final[dict[str, type[Any]]] = {
+    "unet": UNet2DConditionModel,
+    "controller": FaceXController,
+    "conditioner": Conditioner,
+}
+FORD_PARTS: Final[dict[str, type[Any]]] = {
+    "motion": MotionNet,
+    "gaze": GazeNet,
+    "identity": IdentityNet,
+    "parsing": ParsingNet,
+}
+
+
+def store(kind: type[Any], source: Path, destination: Path) -> None:
+    """Load one part and write its parameters in half precision; buffers stay exact."""
+    part = kind.from_pretrained(source)
+    for parameter in part.parameters():
+        parameter.data = parameter.data.half()
+    part.save_pretrained(destination)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--generator", required=True, type=Path)
+    parser.add_argument("--vae", required=True, type=Path)
+    parser.add_argument("--ford", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--name", default="facex-mini")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument(
+        "--licence",
+        default="non-commercial research (trained on photos of mixed terms); see MODEL_CARD.md",
+    )
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, kind in GENERATOR_PARTS.items():
+        store(kind, args.generator / name, args.out / name)
+    shutil.copytree(args.generator / "scheduler", args.out / "scheduler", dirs_exist_ok=True)
+    store(KLTAutoencoder, args.vae, args.out / "vae")
+    for name, kind in FORD_PARTS.items():
+        store(kind, args.ford / name, args.out / "ford" / name)
+    index = ModelIndex(
+        name=args.name, scale="mini", crop_size=256, steps=args.steps, licence=args.licence
+    )
+    (args.out / INDEX_NAME).write_text(index.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    total = sum(f.stat().st_size for f in args.out.rglob("*") if f.is_file())
+    print(f"{args.out}: {total / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
