@@ -47,6 +47,7 @@ def explain(error: BaseException) -> str:
 
 def _usage(error: Exception) -> str:
     message = one_sentence(str(getattr(error, "format_message", error.__str__)()))
+    message = message.replace(": Input should be", ": it should be")
     context = getattr(error, "ctx", None)
     where = getattr(context, "command_path", "facex")
     return f"{message[:1].lower()}{message[1:]}; see {where} --help"

@@ -189,10 +189,12 @@ def _assignments(texts: Sequence[str]) -> dict[str, float]:
 
 def _as_options(message: str) -> str:
     """A recipe's error in terms of the command line: the key path becomes an option."""
-    message = re.sub(r"^steps\[0\]\.", "", message)
+    message = re.sub(r"^steps\[0\]\.(sliders\.(?!blendshapes))?", "", message)
     message = re.sub(r"^sliders\.blendshapes\.", "--set ", message)
     message = re.sub(r"^sliders\.blendshapes", "--set", message)
-    return re.sub(r"^(sliders|regions|place)\.?(kind: )?", r"--\1 ", message).replace(" : ", ": ")
+    message = re.sub(r"^place\.kind", "place", message)
+    message = re.sub(r"^(regions|mode|place|style)[.:] ?", r"--\1 ", message)
+    return re.sub(r"^(yaw|pitch|roll|gaze_yaw|gaze_pitch):", r"--\1", message)
 
 
 def check_settings(values: Values) -> Settings:

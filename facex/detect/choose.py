@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from facex.detect.detector import Detection
 from facex.errors import NoFaceFound, OptionError
+
+if TYPE_CHECKING:
+    from facex.detect.detector import Detection
 
 LikenessTo: TypeAlias = Callable[[Path], Sequence[float]]
 """Cosine similarity of identity, from the face of the given photo to each detection, in order."""

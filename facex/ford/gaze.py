@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -76,7 +77,7 @@ class GazeNet(ModelMixin, ConfigMixin):
         super().__init__()
         self.trunk = nn.Sequential(
             conv_bn(3, channels[0]),
-            *(stage(a, b, 1) for a, b in zip(channels, channels[1:], strict=False)),
+            *(stage(a, b, 1) for a, b in pairwise(channels)),
         )
         cells = (PATCH[0] // 8) * (PATCH[1] // 8)
         self.eye = nn.Sequential(nn.Flatten(), nn.Linear(channels[-1] * cells, hidden), nn.SiLU())

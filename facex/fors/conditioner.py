@@ -21,7 +21,7 @@ REFERENCE = "reference"
 """Name of the reference in ``present``."""
 
 
-class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class Conditioner(ModelMixin, ConfigMixin):
     """phi^R, phi^Inp and phi^SD (DESIGN, section 4).
 
     Args:

@@ -60,9 +60,9 @@ def cut_out(photo: Photo) -> tuple[Floats, Floats]:
     Raises:
         ImageRejected: the picture has neither transparency nor a plain background.
     """
-    rgb = photo.array.astype(np.float32) / 255
+    rgb = np.asarray(photo.array / np.float32(255), np.float32)
     if photo.alpha is not None and np.asarray(photo.alpha).min() < 250:
-        opacity = np.asarray(photo.alpha, np.float32) / 255
+        opacity = np.asarray(np.asarray(photo.alpha) / np.float32(255), np.float32)
     else:
         opacity = _without_plain_background(rgb)
     rows, columns = np.flatnonzero(opacity.max(1) > 0.2), np.flatnonzero(opacity.max(0) > 0.2)

@@ -60,7 +60,7 @@ class LatentReferenceEncoder(nn.Module):
         """
         cells = F.pixel_unshuffle(reference, self.fold) if self.fold > 1 else reference
         grid = self.body(cells.to(self.positions.dtype))
-        positions = self.positions
+        positions: Tensor = self.positions
         if grid.shape[-2:] != positions.shape[-2:]:
             positions = F.interpolate(positions, grid.shape[-2:], mode="bilinear")
         return (grid + positions).flatten(2).transpose(1, 2)

@@ -76,7 +76,7 @@ class FacePicture:
     def pixels(self) -> Floats:
         """The image as float32 in [0, 1]."""
         if self.image.dtype == np.uint8:
-            return self.image.astype(np.float32) / 255
+            return np.multiply(self.image, np.float32(1 / 255), dtype=np.float32)
         return self.image.astype(np.float32)
 
 
@@ -159,14 +159,14 @@ class RegionAssembler:
                 result_regions[region] = mask
                 painted[name] = painted.get(name, np.float32(0)) + mask
             for name, mask in painted.items():
-                mask = np.minimum(mask, 1)
+                area = np.minimum(mask, np.float32(1))
                 image, shown = self._layer(name, layer, carried[name], target, size)
-                alpha = mask * shown
+                alpha = area * shown
                 colour = colour * (1 - alpha[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
-                cover = cover * (1 - mask) + alpha
+                cover = cover * (1 - area) + alpha
         edit = self._edit(result_regions, size)
-        image = colour / np.maximum(cover, 1e-3)[..., None]
+        image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
         # Along borders the layers' soft masks cover a pixel only together: still known.
         known = np.clip((cover - 0.25) / 0.35, 0, 1)
         # What may not change is the target, whatever was painted.
@@ -259,7 +259,8 @@ class RegionAssembler:
         own = field.visible
         total = np.maximum(own + (1 - own) * usable, 1e-3)
         blend = (own / total)[..., None]
-        return image * blend + mirrored * (1 - blend), own + (1 - own) * usable * MIRRORED_TRUST
+        both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
+        return both, np.asarray(own + (1 - own) * usable * MIRRORED_TRUST, np.float32)
 
     def _face_mask(self, name: str) -> Floats:
         wanted = [r for r in FACE_REGIONS if self.plan.pixels[r] == name]

@@ -105,9 +105,7 @@ class AnchorHead(nn.Module):
         """
         joined = torch.cat([features.to(trunk.dtype), trunk], dim=1)
         folded = self.out(F.silu(self.norm(joined))).float()
-        correction, shift = folded.split(
-            [self.latent_channels * self.fold**2, self.fold**2], dim=1
-        )
+        correction, shift = folded.split([self.latent_channels * self.fold**2, self.fold**2], dim=1)
         return (
             F.pixel_shuffle(correction, self.fold),
             clamp_unit(self.start + F.pixel_shuffle(shift, self.fold)),

@@ -64,7 +64,7 @@ def controlled_blocks(unet: Any) -> list[Any]:
     ]
 
 
-class FaceXController(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class FaceXController(ModelMixin, ConfigMixin):
     """FRC blocks, spatial path and anchor head for one shape of base.
 
     Args:

@@ -120,9 +120,7 @@ class FaceXPipeline:
         conditioner: phi^R, phi^Inp, phi^SD.
     """
 
-    def __init__(
-        self, base: Base, controller: FaceXController, conditioner: Conditioner
-    ) -> None:
+    def __init__(self, base: Base, controller: FaceXController, conditioner: Conditioner) -> None:
         self.base, self.controller, self.conditioner = base, controller, conditioner
         self._interrupt = False
 
@@ -237,9 +235,7 @@ class FaceXPipeline:
         if not whole:
             latents = scheduler.add_noise(encoded.reference, noise, times[:1])
         cells = edit_cells(condition.edit, *latents.shape[-2:])
-        dropped = {
-            group: self._without(condition, encoded, group) for group in guidance.groups
-        }
+        dropped = {group: self._without(condition, encoded, group) for group in guidance.groups}
         clean, trust = encoded.reference, encoded.cells
         for index, t in enumerate(times):
             shown = scheduler.scale_model_input(latents, t)
@@ -269,9 +265,7 @@ class FaceXPipeline:
         return self.conditioner(condition.inputs, present, stack)
 
 
-def _noise(
-    like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None
-) -> Tensor:
+def _noise(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> Tensor:
     """Unit noise drawn on the CPU, so that a seed gives the same picture on every device."""
     shape = like.shape[1:]
     if isinstance(generator, Sequence):

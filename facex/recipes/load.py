@@ -178,7 +178,13 @@ def _quoted(value: Any) -> Any:
 def explain(error: ValidationError, written: _Written | None = None) -> RecipeError:
     """The first of pydantic's errors, in the order of the file, in the user's words."""
     written = written or _Written()
-    problems = [_problem(details, written) for details in error.errors(include_url=False)]
+    every = [_problem(details, written) for details in error.errors(include_url=False)]
+    # A list whose entries are wrong also counts as too short: only the innermost problem is told.
+    problems = [
+        (path, problem)
+        for path, problem in every
+        if not any(len(other) > len(path) and other[: len(path)] == path for other, _ in every)
+    ]
     path, problem = min(problems, key=lambda item: written.line(item[0]) or 0)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return written.error(path, problem + more)

@@ -17,6 +17,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -82,6 +83,7 @@ class Provenance:
         return "trainedalgorithmicmedia" in (self.digital_source_type or "").lower()
 
 
+@cache
 def tool_version() -> str:
     """Return the installed version of FaceX, ``0`` when run from a bare folder."""
     try:

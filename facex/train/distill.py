@@ -100,11 +100,11 @@ def train_loop(
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, 1 - decay)
+    for old, now in zip(average.buffers(), model.buffers(), strict=True):
+        if old.dtype.is_floating_point:
+            old.lerp_(now, 1 - decay)
         else:
-            kept.copy_(new)
+            old.copy_(now)
 
 
 def _checkpoint(

@@ -170,7 +170,7 @@ class ParsingTask:
         self.train = [i for i in cache.select("train") if str(cache.names[i]) in known]
         self.dev = [i for i in cache.select("dev") if str(cache.names[i]) in known][::4]
         self.labels = {
-            int(i): cv2.imread(str(folder / f"{cache.names[i]}.png"), cv2.IMREAD_UNCHANGED)
+            int(i): np.asarray(cv2.imread(str(folder / f"{cache.names[i]}.png"), -1), np.uint8)
             for i in [*self.train, *self.dev]
         }
         counts = np.zeros(256)

@@ -229,7 +229,7 @@ class GeneratorTrainer:
         return DataLoader(
             data,
             batch_size=self.config.batch_size,
-            sampler=numbers,  # type: ignore[arg-type]
+            sampler=numbers,
             num_workers=self.config.workers,
             persistent_workers=False,
             prefetch_factor=3 if self.config.workers else None,
@@ -243,7 +243,7 @@ class GeneratorTrainer:
         micro = 0
         for batch in self._loader():
             batch = _to(batch, self.accelerator.device)
-            loss, figures = self._micro_step(batch, self.step * config.accumulate + micro)
+            _, figures = self._micro_step(batch, self.step * config.accumulate + micro)
             micro += 1
             if micro < config.accumulate:
                 continue

@@ -172,7 +172,7 @@ def main() -> None:
     for group, keys in groups.items():
         if group in wanted:
             values = {key: np.concatenate(keep[key]) for key in keys}
-            np.savez(args.out / f"{group}.npz", names=names, **values)
+            np.savez(args.out / f"{group}.npz", allow_pickle=False, names=names, **values)
 
 
 if __name__ == "__main__":

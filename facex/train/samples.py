@@ -9,7 +9,7 @@ answer is always the true photo, so the generator learns to repair (DESIGN 4, 11
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import cv2
@@ -115,13 +115,13 @@ class Codes:
 
     def geometry(self, row: int) -> FaceGeometry:
         """The face's geometry as a batch of one."""
-        names = ("landmarks", "shape", "expression", "rotation", "scale", "translation")
-        values = [
-            torch.from_numpy(np.asarray(self.arrays[n][row : row + 1], np.float32)) for n in names
-        ]
-        residual = torch.from_numpy(np.asarray(self.arrays["residual"][row : row + 1], np.float32))
-        gaze = torch.from_numpy(np.asarray(self.arrays["gaze"][row : row + 1], np.float32))
-        return FaceGeometry(*values, residual, gaze)
+        values = {
+            item.name: torch.from_numpy(
+                np.asarray(self.arrays[item.name][row : row + 1], np.float32)
+            )
+            for item in fields(FaceGeometry)
+        }
+        return FaceGeometry(**values)
 
 
 class SampleMaker:
@@ -259,7 +259,7 @@ def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> Floa
     elif kind < 0.45 and share == 1.0:
         half = size // 2
         mask[:, :half] = 1
-        mask = np.rot90(mask, rng.integers(4)).copy()
+        mask = np.rot90(mask, int(rng.integers(4))).copy()
     else:
         for _ in range(int(rng.integers(1, 5))):
             points = (rng.uniform(0.1, 0.9, (int(rng.integers(2, 6)), 2)) * size).astype(np.int32)

@@ -112,8 +112,7 @@ SLOW = [
     ("corrupt model", "pose {k}/photo.png --yaw 1 --model {k}/model -o {o}/x.png", "model"),
     ("no face", "pose {k}/noface.png --yaw 1 -o {o}/x.png", "no face"),
     ("corrupt representation", "decompose {k}/face.safetensors -o {o}/d", "face.safetensors"),
-    ("convert text", "models convert bisenet {k}/text.jpg {o}/d", "text.jpg"),
-    ("convert unknown", "models convert gpt {k}/text.jpg {o}/d", "unknown kind 'gpt'"),
+    ("verify cut", "verify {k}/cut.jpg", "cut.jpg is damaged"),
 ]
 """These import torch."""
 
