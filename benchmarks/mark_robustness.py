@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often the invisible mark is read after what happens to photos, and how often by mistake.
 
-    python benchmarks/mark_robustness.py FOLDER [--photos 8] [--unmarked 200]
+    python benchmarks/mark_robustness.py FOLDER [--photos 3] [--unmarked 200]
 
 FOLDER holds photos. Each is marked as a whole and in ovals as wide as a face, changed, and read
 again; a cell is the share of photos from which the right payload came back. With --unmarked,
@@ -166,7 +166,7 @@ def false_alarms(pictures: list[Picture], tiles: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--photos", type=int, default=8, help="how many photos to mark")
+    parser.add_argument("--photos", type=int, default=3, help="how many photos to mark")
     parser.add_argument("--widths", type=int, nargs="*", default=[300, 200, 150, 120])
     parser.add_argument("--unmarked", type=int, default=0, help="how many unmarked tiles to read")
     options = parser.parse_args()

@@ -16,6 +16,45 @@ from facex.ford.layers import FoldedBackbone, conv_bn
 from facex.types import BLENDSHAPES, LANDMARK_COUNT
 
 
+class BlendshapeHead(nn.Module):
+    """Expression from the shape of the landmarks alone.
+
+    What the points do not show cannot be posed by them either; and a head on the image features
+    hardly leaves the mean expression in the time in which this one is exact.
+
+    Args:
+        hidden: width of the two hidden layers.
+    """
+
+    def __init__(self, hidden: int = 192) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(LANDMARK_COUNT * 2, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, len(BLENDSHAPES)),
+        )
+        self.register_buffer("mean", torch.zeros(LANDMARK_COUNT * 2))
+        self.register_buffer("std", torch.ones(LANDMARK_COUNT * 2))
+
+    @staticmethod
+    def normalise(points: Tensor) -> Tensor:
+        """Remove place, size and roll of landmarks ``(B, 478, 2 or 3)``: ``(B, 956)``."""
+        xy = points[..., :2] - points[..., :2].mean(1, keepdim=True)
+        axis = xy[:, 263] - xy[:, 33]
+        axis = axis / axis.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        turn = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)
+        upright = xy @ turn.mT
+        return (upright / upright.square().mean((1, 2), keepdim=True).sqrt()).flatten(1)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Blendshapes ``(B, 52)`` in [0, 1] of landmarks in any frame with square pixels."""
+        flat = (self.normalise(points) - self.mean) / self.std
+        result: Tensor = self.layers(flat).sigmoid()
+        return result
+
+
 class MotionNet(ModelMixin, ConfigMixin):
     """Landmarks and blendshapes of one roughly centred face.
 
@@ -55,7 +94,7 @@ class MotionNet(ModelMixin, ConfigMixin):
         self.correct = nn.Linear(hidden, LANDMARK_COUNT * 3)
         nn.init.zeros_(self.correct.weight)
         nn.init.zeros_(self.correct.bias)
-        self.blendshapes = nn.Linear(hidden + 2 * count, len(BLENDSHAPES))
+        self.blendshapes = BlendshapeHead()
 
     def heat_maps(self, maps: list[Tensor]) -> Tensor:
         """Logits ``(B, K, S/4, S/4)`` of where each keypoint is."""
@@ -104,8 +143,7 @@ class MotionNet(ModelMixin, ConfigMixin):
         points = (self.complete(keys) + self.correct(features)).unflatten(1, (LANDMARK_COUNT, 3))
         # The heads put out coordinates in units of the picture's side, centred at 0.
         offset = torch.tensor([0.5, 0.5, 0.0], device=points.device, dtype=points.dtype)
-        blend = self.blendshapes(torch.cat([features, keys * 4], 1)).sigmoid()
-        return (points + offset) * side, blend, heat
+        return (points + offset) * side, self.blendshapes(points), heat
 
 
 class MotionExtractor:

@@ -26,7 +26,8 @@ _WINDOWS: Final = ((128, 0.024), (256, 0.012), (512, 0.006))
 """Window widths in pixels, and the relative step of the scale that each can tell apart."""
 _COARSE: Final = 32
 _FINE: Final = 128
-_CANDIDATES: Final = 14
+CANDIDATES: Final = 14
+"""How many hypotheses are followed up."""
 _FITTED_SIZE: Final = 256
 _SMALLEST: Final = 48
 
@@ -102,7 +103,7 @@ def search(residual: Plane) -> list[Candidate]:
         residual: ``(H, W)`` from ``residual_of``.
 
     Returns:
-        At most 14 candidates, best first.
+        At most ``CANDIDATES``, best first.
     """
     found: list[Candidate] = []
     height, width = residual.shape
@@ -114,7 +115,7 @@ def search(residual: Plane) -> list[Candidate]:
         found += [
             _listen(residual, box, size, scales, step) for box in _windows((height, width), size)
         ]
-        found = sorted(found, key=lambda candidate: -candidate.evidence)[:_CANDIDATES]
+        found = sorted(found, key=lambda candidate: -candidate.evidence)[:CANDIDATES]
     return found
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -141,7 +142,7 @@ class MotionTask:
         cell = (place[..., 1] * cells + place[..., 0]).clamp(0, cells * cells - 1)
         heat_loss = F.cross_entropy(heat.flatten(2)[inside], cell[inside], label_smoothing=0.02)
         figures["heat"] = round(heat_loss.item(), 3)
-        return point_loss * 10 + blend_loss * 4 + heat_loss * 3, figures
+        return point_loss * 10 + blend_loss + heat_loss * 3, figures
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Error on the aligned dev faces."""
@@ -158,6 +159,43 @@ class MotionTask:
             "nme_median": round(error.median().item(), 4),
             "blend": round(torch.cat(blends).mean().item(), 4),
         }
+
+
+class ExpressionTask(MotionTask):
+    """Only the blendshape head of a trained landmark network, on its own and the labels' points."""
+
+    def prepare(self, net: MotionNet) -> None:
+        """Read all faces once; everything but the head is frozen."""
+        net.requires_grad_(False)
+        net.blendshapes.requires_grad_(True)
+        chosen, found = np.concatenate([self.train, self.dev]), []
+        with torch.inference_mode():
+            for chunk in np.array_split(chosen, len(chosen) // 16):
+                faces = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
+                found.append(net.eval()(faces)[0])
+        self.read = torch.empty(len(self.cache.names), 478, 3)
+        self.read[torch.from_numpy(chosen)] = torch.cat(found)
+        shapes = net.blendshapes.normalise(torch.from_numpy(self.cache.points[self.train]))
+        net.blendshapes.mean.copy_(shapes.mean(0))
+        net.blendshapes.std.copy_(shapes.std(0).clamp_min(1e-4))
+
+    def batch(self, size: int) -> Batch:
+        """Landmarks as labelled or as read, with a little noise; half of them mirrored."""
+        chosen = self.rng.choice(self.train, size)
+        own = torch.from_numpy(self.rng.random(size) < 0.5)[:, None, None]
+        points = torch.where(own, self.read[chosen], torch.from_numpy(self.cache.points[chosen]))
+        points = points + torch.from_numpy(self.rng.normal(0, 0.25, points.shape)).float()
+        blend = torch.from_numpy(self.cache.blendshapes[chosen])
+        flip = torch.from_numpy(self.rng.random(size) < 0.5)
+        mirrored = points[:, self.mirror] * torch.tensor([-1.0, 1.0, 1.0])
+        points = torch.where(flip[:, None, None], mirrored, points)
+        blend = torch.where(flip[:, None], blend[:, self.swap], blend)
+        return {"points": points, "blend": blend}
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Absolute error of the blendshapes."""
+        error = (model.blendshapes(batch["points"]) - batch["blend"]).abs().mean()  # type: ignore[operator]
+        return error * 10, {"blend": round(error.item(), 4)}
 
 
 class ParsingTask:
@@ -348,6 +386,7 @@ class GazeTask:
 
 TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
     "motion": MotionTask,
+    "expression": ExpressionTask,
     "parsing": ParsingTask,
     "identity": IdentityTask,
     "gaze": GazeTask,
@@ -371,7 +410,14 @@ def main() -> None:
     task = TASKS[args.network](FaceCache.open(args.cache, args.index), args.seed)
     model = task.model()
     if args.start:
-        model = type(model).from_pretrained(args.start)
+        weights = load_file(args.start / "diffusion_pytorch_model.safetensors")
+        model = type(model)(**type(model).load_config(args.start))
+        # New parts of a network may be missing in old weights; they keep their initialisation.
+        unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+        if unknown:
+            raise SystemExit(f"{args.start} is of another layout: {unknown[0]} is unknown")
+    if isinstance(task, ExpressionTask):
+        task.prepare(model)
     config = LoopConfig(
         minutes=args.minutes, batch_size=args.batch_size, learning_rate=args.learning_rate
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_strategies import recipes
+from tests.recipes.recipe_strategies import recipes
 
 from facex.errors import RecipeError
 from facex.recipes import load

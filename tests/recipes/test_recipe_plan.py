@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from recipe_strategies import recipes, steps
+from tests.recipes.recipe_strategies import recipes, steps
 
 from facex.errors import RecipeError
 from facex.ford.representation import TOKEN_INPUTS

@@ -189,10 +189,9 @@ def test_odd_sizes(shape: tuple[int, int]) -> None:
 
 
 def test_p_value_is_the_stated_bound() -> None:
-    assert p_value(0.0, 1) == 1.0
-    assert p_value(9.0, 1) == pytest.approx(2**32 * math.exp(-40.5))
-    assert p_value(9.0, 14) == pytest.approx(14 * p_value(9.0, 1))
-    limit = math.sqrt(2 * math.log(14 * 2**32 / P_LIMIT))
+    assert p_value(0.0) == 1.0
+    assert p_value(9.0) == pytest.approx(28 * 2**32 * math.exp(-40.5))
+    limit = math.sqrt(2 * math.log(28 * 2**32 / P_LIMIT))
     assert limit < math.sqrt(384) / 2, "half of the possible correlation must be enough"
 
 
