@@ -12,16 +12,20 @@ from facex.ford.representation import FaceRepresentation, factor_inputs, region_
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
-from facex.types import REGIONS, Factor
+from facex.types import BLENDSHAPES, REGIONS, Factor
 
 
 def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
-    """The geometric fields of a representation."""
+    """The geometric fields of a representation.
+
+    The first 52 expression coefficients are the blendshapes that move the mesh; what an extractor
+    set knows beyond them (sd15: D3DFR's) only becomes tokens.
+    """
     rep = representation
     return FaceGeometry(
         rep.landmarks,
         rep.shape,
-        rep.expression,
+        rep.expression[:, : len(BLENDSHAPES)],
         rep.rotation,
         rep.scale,
         rep.translation,
@@ -89,6 +93,11 @@ def token_inputs(
         inputs[name] = own[origin if here else TARGET][name]
         present[name] = torch.full((batch,), here)
     inputs |= motion_inputs(result, target.crop_size)
+    # A change of blendshapes says nothing of coefficients beyond them: those stay a picture's.
+    teller = TARGET if plan.motion.relative else plan.motion.expression
+    beyond = faces[teller].expression[:, None, len(BLENDSHAPES) :]
+    moved = inputs[Factor.EXPRESSION.value]
+    inputs[Factor.EXPRESSION.value] = torch.cat([moved, beyond.to(moved)], 2)
     for index, region in enumerate(REGIONS):
         name = region_input(region)
         origin = plan.tokens[name]

@@ -138,7 +138,11 @@ class RegionAssembler:
         self.pictures, self.plan, self.mask = pictures, plan, mask
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
-        self.still = np.array_equal(self.result, np.asarray(self.target.landmarks, np.float64))
+        # Another person's shape alone moves nothing of what stays the target's.
+        motion = plan.motion
+        moves = motion.turns_head or motion.changes_expression or motion.turns_eyes
+        own = np.asarray(self.target.landmarks, np.float64)
+        self.still = not moves or np.array_equal(self.result, own)
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
         self.colours: dict[str, ColourMap | None] = {}
 
@@ -195,10 +199,10 @@ class RegionAssembler:
             return None
         picture = self.pictures[name]
         return mesh_warp(
-            scale_points(np.asarray(picture.landmarks), 1.0),
+            # Both in the result's pixels: what stays in place has displacement 0 at every size.
+            scale_points(np.asarray(picture.landmarks), size / picture.crop_size),
             scale_points(self.result, size / self._crop),
             size,
-            source_size=picture.crop_size,
             anchor_far=name == TARGET,
         )
 
@@ -206,7 +210,7 @@ class RegionAssembler:
         mask = self.masks[name][region]
         if field is None or (name == TARGET and region in STAYS_PUT):
             return _resized(mask, size)
-        return np.asarray(apply_warp(field, mask), np.float32)
+        return _drawn(field, mask)
 
     def _layer(
         self,
@@ -221,8 +225,7 @@ class RegionAssembler:
         if field is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, everywhere
         picture = self.pictures[name]
-        scale = picture.image.shape[1] / picture.crop_size
-        image = np.asarray(apply_warp(field, picture.pixels, scale=scale), np.float32)
+        image = _drawn(field, picture.pixels)
         shown = field.visible
         if layer == FACE_REGIONS:
             image, shown = self._mirror_hidden(name, field, image, size)
@@ -245,17 +248,15 @@ class RegionAssembler:
         side = picture.crop_size
         flipped = np.asarray(picture.landmarks)[_mirror()] * [-1.0, 1.0, 1.0] + [side, 0.0, 0.0]
         other = mesh_warp(
-            flipped,
+            scale_points(flipped, size / side),
             scale_points(self.result, size / self._crop),
             size,
-            source_size=side,
             extend=False,
         )
-        scale = picture.image.shape[1] / side
         pixels = np.ascontiguousarray(picture.pixels[:, ::-1])
         skin = np.ascontiguousarray(self._face_mask(name)[:, ::-1])
-        mirrored = np.asarray(apply_warp(other, pixels, scale=scale), np.float32)
-        usable = other.visible * np.asarray(apply_warp(other, skin), np.float32)
+        mirrored = _drawn(other, pixels)
+        usable = other.visible * _drawn(other, skin)
         own = field.visible
         total = np.maximum(own + (1 - own) * usable, 1e-3)
         blend = (own / total)[..., None]
@@ -344,6 +345,12 @@ def _near_face(landmarks: Points, size: int) -> Floats:
 @cache
 def _mirror() -> NDArray[np.int64]:
     return bundled().mirror.numpy()
+
+
+def _drawn(field: WarpField, image: Floats) -> Floats:
+    """An image of any resolution through a warp."""
+    scale = image.shape[1] / field.source_size[1]
+    return np.asarray(apply_warp(field, image, scale=scale), np.float32)
 
 
 def _resized(image: Floats, size: int) -> Floats:

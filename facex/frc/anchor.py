@@ -112,6 +112,11 @@ class AnchorHead(nn.Module):
         )
 
 
+def drawn(base: Tensor, reference: Tensor, *, from_reference: bool) -> Tensor:
+    """What the base draws, ``(B, C, h, w)``, counted from the reference or from nothing."""
+    return reference + base if from_reference else base
+
+
 def anchor(base: Tensor, reference: Tensor, correction: Tensor, kappa: Tensor) -> Tensor:
     """The anchored clean latent.
 

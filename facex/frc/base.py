@@ -163,9 +163,20 @@ class Base:
         return F.pixel_shuffle(folded, self.fold) if self.fold > 1 else folded
 
     def level(self, t: Tensor) -> Level:
-        """The noise level of whole timesteps () or (B,), shaped to broadcast over (B, C, h, w)."""
+        """The noise level of timesteps () or (B,), shaped to broadcast over (B, C, h, w).
+
+        Some schedulers (Euler) stop between two timesteps; the ratio of noise to signal is then
+        interpolated, as they do.
+        """
         alphas_cumprod = self.scheduler.alphas_cumprod.to(t.device, torch.float32)
-        share = alphas_cumprod[t.long()].reshape(-1, 1, 1, 1)
+        share = alphas_cumprod[t.long()]
+        between = t.frac() if t.is_floating_point() else None
+        if between is not None and bool((between > 0).any()):
+            above = alphas_cumprod[(t.long() + 1).clamp(max=len(alphas_cumprod) - 1)]
+            low, high = (((1 - part) / part).sqrt() for part in (share, above))
+            ratio = low + between.float() * (high - low)
+            share = torch.where(between > 0, 1 / (1 + ratio.square()), share)
+        share = share.reshape(-1, 1, 1, 1)
         return Level(share.sqrt(), (1 - share).sqrt())
 
     def to_clean(self, output: Tensor, latents: Tensor, t: Tensor | Level) -> Tensor:
@@ -242,7 +253,10 @@ def mini_unet(
 
 
 def mini_scheduler() -> DDIMScheduler:
-    """Mini's noise schedule: v-prediction, few-step friendly.
+    """Mini's noise schedule: the clean latent itself is predicted, few-step friendly.
+
+    With v-prediction a base that has seen few faces leaves noise wherever it must draw; predicting
+    the clean latent it leaves blur at worst (docs/training-log.md).
 
     Zero terminal signal (Lin et al. 2024, "Common diffusion noise schedules and sample steps are
     flawed") and trailing steps: the first of few steps really starts from pure noise, as in
@@ -253,7 +267,7 @@ def mini_scheduler() -> DDIMScheduler:
         beta_schedule="scaled_linear",
         beta_start=0.00085,
         beta_end=0.012,
-        prediction_type="v_prediction",
+        prediction_type="sample",
         timestep_spacing="trailing",
         rescale_betas_zero_snr=True,
         clip_sample=False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,20 @@ from torch import Tensor, nn
 
 KeysValues = tuple[Tensor, Tensor]
 
+MAX_CONTEXTS: Final = 4
+"""Contexts whose keys and values a layer keeps: the full one, and one without each group."""
+
 
 class KVCache:
-    """Keys and values of one context, kept for as long as the context is the same tensor.
+    """Keys and values of a few contexts, kept for as long as a context is the same tensor.
 
-    Off unless inside ``with cache.enabled():``, and never used while gradients are recorded: in
-    training each context is seen once and its keys belong to the graph.
+    A few, because guidance shows every layer one context per group in each step. Off unless inside
+    ``with cache.enabled():``, and never used while gradients are recorded: in training each
+    context is seen once and its keys belong to the graph.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[nn.Module, tuple[Tensor, int, KeysValues]] = {}
+        self._entries: dict[nn.Module, list[tuple[Tensor, int, KeysValues]]] = {}
         self._on = False
 
     @property
@@ -60,12 +64,15 @@ class KVCache:
         """
         if not self.active:
             return compute(context)
-        entry = self._entries.get(owner)
+        entries = self._entries.setdefault(owner, [])
         version = 0 if context.is_inference() else context._version
-        if entry is None or entry[0] is not context or entry[1] != version:
-            entry = (context, version, compute(context))
-            self._entries[owner] = entry
-        return entry[2]
+        for known, when, found in entries:
+            if known is context and when == version:
+                return found
+        keys_values = compute(context)
+        entries.append((context, version, keys_values))
+        del entries[:-MAX_CONTEXTS]
+        return keys_values
 
 
 class FRCBlock(nn.Module):

@@ -80,6 +80,9 @@ class FaceXController(ModelMixin, ConfigMixin):
         spatial_widths: inner channels of the spatial path, one per stage.
         spatial_blocks: residual blocks per stage of the spatial path.
         anchor_init: where kappa starts, see ``AnchorHead``.
+        draw_from_reference: the base's clean latent counts from the reference's (whose unknown
+            parts are filled smoothly) instead of from nothing. For bases trained with FaceX; a
+            base that came from elsewhere must be left as it is.
     """
 
     @register_to_config
@@ -97,6 +100,7 @@ class FaceXController(ModelMixin, ConfigMixin):
         spatial_widths: Sequence[int] = (128, 128, 128),
         spatial_blocks: int = 1,
         anchor_init: AnchorInit = "known",
+        draw_from_reference: bool = False,
     ) -> None:
         super().__init__()
         self.frc = nn.ModuleList()
@@ -121,7 +125,7 @@ class FaceXController(ModelMixin, ConfigMixin):
             unet: a ``UNet2DConditionModel``.
             latent_channels: C of the autoencoder's latents; the fold follows from it.
             **options: ``frc_width``, ``head_width``, ``spatial_widths``, ``spatial_blocks``,
-                ``anchor_init``.
+                ``anchor_init``, ``draw_from_reference``.
 
         Returns:
             A controller at its initialisation.
@@ -134,6 +138,8 @@ class FaceXController(ModelMixin, ConfigMixin):
                 f"{latent_channels} channels, folded or not"
             )
         options.setdefault("spatial_widths", [128] * len(shapes))
+        # A base that starts unanchored was trained elsewhere and draws from nothing.
+        options.setdefault("draw_from_reference", options.get("anchor_init", "known") == "known")
         return cls(
             block_dims=[int(block.attn2.query_dim) for block in controlled_blocks(unet)],
             context_dim=int(unet.config.cross_attention_dim),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from facex.errors import OptionError
 from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import drop_groups
-from facex.frc.anchor import anchor, known_cells
+from facex.frc.anchor import anchor, drawn, known_cells
 from facex.frc.base import Base
 from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
@@ -160,8 +160,12 @@ class FaceXPipeline:
         """
         steered = self.controller(self.base, noisy, t, context, encoded.features)
         trust = encoded.cells * steered.confidence * kappa
-        drawn = self.base.to_clean(steered.output, noisy, t)
-        return anchor(drawn, encoded.reference, steered.correction, trust), trust
+        own = drawn(
+            self.base.to_clean(steered.output, noisy, t),
+            encoded.reference,
+            from_reference=self.controller.config["draw_from_reference"],
+        )
+        return anchor(own, encoded.reference, steered.correction, trust), trust
 
     @torch.inference_mode()
     def __call__(
@@ -200,22 +204,21 @@ class FaceXPipeline:
         condition = condition.to(self.base.device)
         scheduler = self.base.scheduler
         scheduler.set_timesteps(num_inference_steps, device=self.base.device)
-        skipped = min(num_inference_steps, round(num_inference_steps * (1 - strength)))
-        times = scheduler.timesteps[skipped:]
+        times = remaining_times(scheduler, num_inference_steps, strength)
         with self.controller.attached(self.base.unet), self.controller.cache.enabled():
             encoded = self.encode(condition)
             target = self.base.encode(condition.target)
             if len(times) == 0:
-                latents, trust = encoded.reference, encoded.cells * kappa
+                latents, trust, done = encoded.reference, encoded.cells * kappa, 0
             else:
-                latents, trust = self._sample(
+                latents, trust, done = self._sample(
                     condition, encoded, target, times, guidance or Guidance(), kappa,
                     generator, callback_on_step_end,
                 )  # fmt: skip
             cells = edit_cells(condition.edit, *latents.shape[-2:])
             latents = fuse(latents, target, cells)
         images = self.base.decode(latents) if output_type == "pt" else None
-        return PipelineOutput(images, latents, trust, len(times))
+        return PipelineOutput(images, latents, trust, done)
 
     def _sample(
         self,
@@ -227,16 +230,15 @@ class FaceXPipeline:
         kappa: float,
         generator: torch.Generator | Sequence[torch.Generator] | None,
         callback: StepCallback | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, int]:
         scheduler = self.base.scheduler
         noise = _noise(encoded.reference, generator)
-        whole = len(times) == len(scheduler.timesteps)
         latents = noise * scheduler.init_noise_sigma
-        if not whole:
+        if len(times) < len(scheduler.timesteps):
             latents = scheduler.add_noise(encoded.reference, noise, times[:1])
         cells = edit_cells(condition.edit, *latents.shape[-2:])
         dropped = {group: self._without(condition, encoded, group) for group in guidance.groups}
-        clean, trust = encoded.reference, encoded.cells
+        clean, trust, index = encoded.reference, encoded.cells, 0
         for index, t in enumerate(times):
             shown = scheduler.scale_model_input(latents, t)
             when = t.expand(len(latents))
@@ -256,13 +258,35 @@ class FaceXPipeline:
                 if self._interrupt:
                     break
         # The last step's clean latent itself: the scheduler's arithmetic would round it.
-        return clean, trust
+        return clean, trust, index + 1
 
     def _without(self, condition: EditCondition, encoded: Encoded, group: str) -> Tensor:
         present = drop_groups(condition.present, condition.inputs, [group])
         edit = F.interpolate(condition.edit, encoded.reference.shape[-2:], mode="area")
         stack = torch.cat([encoded.reference, encoded.cells, edit], 1)
         return self.conditioner(condition.inputs, present, stack)
+
+
+def remaining_times(scheduler: Any, steps: int, strength: float) -> Tensor:
+    """The timesteps of a schedule that are left when it starts from the noised reference.
+
+    Args:
+        scheduler: after ``set_timesteps(steps)``.
+        steps: that were asked for; a scheduler may evaluate more often.
+        strength: 0 to 1, share of the steps that is done.
+
+    Returns:
+        Timesteps, none when nothing is left.
+    """
+    times: Tensor = scheduler.timesteps
+    skipped = min(steps, round(steps * (1 - strength)))
+    if skipped == 0 or skipped == steps:
+        return times[:0] if skipped else times
+    if getattr(scheduler, "plms_timesteps", None) is not None:
+        # PNDM begins every run with the second time twice; what is left is a run of its own.
+        distinct = torch.unique_consecutive(times)[skipped:]
+        return torch.cat([distinct[:2], distinct[1:]])
+    return times[skipped * getattr(scheduler, "order", 1) :]
 
 
 def _noise(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> Tensor:

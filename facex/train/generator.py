@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
-from facex.frc.anchor import anchor, known_cells
+from facex.frc.anchor import anchor, drawn, known_cells
 from facex.frc.base import Base, mini_scheduler, mini_unet
 from facex.frc.controller import FaceXController
 from facex.models.klt import KLTAutoencoder
@@ -143,8 +143,12 @@ class Trainable(nn.Module):
         )
         steered = self.controller(base, noisy, t, context, features)
         kappa = cells * steered.confidence
-        clean = base.to_clean(steered.output, noisy, t)
-        return anchor(clean, latents_ref, steered.correction, kappa), kappa
+        own = drawn(
+            base.to_clean(steered.output, noisy, t),
+            latents_ref,
+            from_reference=self.controller.config["draw_from_reference"],
+        )
+        return anchor(own, latents_ref, steered.correction, kappa), kappa
 
 
 class GeneratorTrainer:
@@ -196,7 +200,12 @@ class GeneratorTrainer:
             channels=channels * 4,
             layers_per_block=self.config.layers_per_block,
         )
-        controller = FaceXController.for_unet(unet, latent_channels=channels)
+        # Until it has learned something the base adds nothing to the reference.
+        nn.init.zeros_(unet.conv_out.weight)
+        nn.init.zeros_(unet.conv_out.bias)
+        controller = FaceXController.for_unet(
+            unet, latent_channels=channels, draw_from_reference=True
+        )
         codes = Codes.load(str(self.config.codes))
         rows = np.random.default_rng(0).choice(len(codes), min(400, len(codes)), replace=False)
         examples = [codes.inputs(int(row)) for row in rows]
