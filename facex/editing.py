@@ -25,7 +25,7 @@ from facex.fors.region_assembler import (
     with_colours,
 )
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native
+from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
@@ -240,7 +240,10 @@ class StepRunner:
             decoded = base.decode(output.latents)
             reference = condition.reference.to(decoded.device)
             redecoded = base.decode(base.encode(reference))
-        return decoded.cpu(), redecoded.cpu(), output.kappa.float().cpu()
+        trust = output.kappa.float()
+        if self.pipeline.controller.config["draw_from_reference"]:
+            trust = structure_trust(decoded, redecoded) * plan.kappa * settings.kappa
+        return decoded.cpu(), redecoded.cpu(), trust.cpu()
 
     def _finish(
         self,

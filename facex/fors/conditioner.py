@@ -25,8 +25,8 @@ class Conditioner(ModelMixin, ConfigMixin):
     """phi^R, phi^Inp and phi^SD (DESIGN, section 4).
 
     Args:
-        inputs: per factor input its number of tokens and their width, in token order; the shapes
-            of ``facex.ford.representation.factor_inputs`` without the batch.
+        inputs: per factor input its number of tokens and their width; the shapes of
+            ``facex.ford.representation.factor_inputs`` without the batch.
         context_dim: width of the base's cross-attention.
         width: d of the tokens before the last projection.
         hidden: inner width of the factors' networks; None: ``width``.

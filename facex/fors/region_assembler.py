@@ -144,6 +144,9 @@ class RegionAssembler:
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
+        for name, masks in self.masks.items():
+            if name != TARGET:
+                _trim_face(masks)
         self.colours: dict[str, ColourMap | None] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
@@ -307,7 +310,9 @@ class RegionAssembler:
                 elif self.still and self.plan.pixels[region] == TARGET and layer in LAYERS[4:]:
                     # The target's own hair, glasses and hat stay in front of what is edited.
                     front = np.maximum(front, _resized(own[region], size))
-        grown = _grow(edit, max(1, round(size * 0.008)))
+        # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
+        small = edit.mean() < 0.03
+        grown = _grow(edit, max(1, round(size * (0.02 if small else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
 
 
@@ -324,6 +329,16 @@ def higher_resolution(
         name: replace(picture, image=images.get(name, picture.image))
         for name, picture in pictures.items()
     }
+
+
+def _trim_face(masks: dict[Region, Floats]) -> None:
+    """Take the rim off a foreign face: it is mixed with hair, hat or background there."""
+    face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
+    radius = max(1, round(face.shape[0] * 0.012))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    inner = cv2.erode(face, kernel, borderType=cv2.BORDER_REPLICATE)
+    for region in FACE_REGIONS:
+        masks[region] = np.asarray(masks[region] * inner, np.float32)
 
 
 def _near_face(landmarks: Points, size: int) -> Floats:

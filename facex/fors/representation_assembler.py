@@ -54,7 +54,8 @@ class RepresentationAssembler(nn.Module):
 
     Args:
         inputs: per input its tokens and their width; ``region:<name>`` inputs share one network
-            and must have the same width. The order is the order of the tokens.
+            and must have the same width. Tokens come in the order of the names, whatever the order
+            here: a saved config does not keep it.
         width: d of the tokens.
         hidden: inner width of the small networks; None: ``width``.
     """
@@ -64,13 +65,15 @@ class RepresentationAssembler(nn.Module):
     ) -> None:
         super().__init__()
         self.layout: dict[str, tuple[int, int]] = {
-            name: (int(shape[0]), int(shape[1])) for name, shape in inputs.items()
+            name: (int(inputs[name][0]), int(inputs[name][1])) for name in sorted(inputs)
         }
         inner = width if hidden is None else hidden
         self.networks = nn.ModuleDict()
         self.embeddings = nn.ParameterDict()
         self.nulls = nn.ParameterDict()
-        for name, (count, size) in self.layout.items():
+        # Parameters keep the given order, by which optimizers and averages know them.
+        for name in inputs:
+            count, size = self.layout[name]
             factor = _factor(name)
             if factor not in self.networks:
                 self.networks[factor] = nn.Sequential(

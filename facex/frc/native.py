@@ -23,19 +23,52 @@ def correct_native(
         known: ``(B, 1, H, W)`` in [0, 1], what of it is known.
         decoded: ``(B, 3, S, S)``, the model's answer D(z).
         redecoded: ``(B, 3, S, S)``, the crop-sized reference through the autoencoder D(E(I_R)).
-        kappa: ``(B, 1, h, w)`` in [0, 1], the model's confidence in the reference.
+        kappa: ``(B, 1, h, w)`` in [0, 1], the model's confidence in the reference, or
+            :func:`structure_trust`.
 
     Returns:
         ``(B, 3, H, W)``: ``I_R + up(D(z) - D(E(I_R)))`` where kappa is 1, ``up(D(z))`` where 0.
     """
     size = reference.shape[-2:]
-    trust = _enlarge(kappa, size).clamp(0, 1) * known
+    # Of the distrust, because enlarging a plain 0 is exact and enlarging a plain 1 may be not.
+    trust = (1 - _enlarge(1 - kappa, size)).clamp(0, 1) * known
     change = decoded - redecoded
     corrected = reference + _enlarge(change, size)
     if bool((trust >= 1).all()):
         return corrected
     drawn = _enlarge(decoded, size)
     return torch.where(trust >= 1, corrected, trust * corrected + (1 - trust) * drawn)
+
+
+def structure_trust(decoded: Tensor, redecoded: Tensor) -> Tensor:
+    """How far the reference's fine detail still fits what the model made of it.
+
+    A base that draws from the reference has no kappa to tell repair from replacement: both are a
+    change of the reference. Light and colour change smoothly and keep every pore; where edges
+    moved, something else is there now and the detail under it must go.
+
+    Args:
+        decoded: ``(B, 3, S, S)`` in [-1, 1], the answer.
+        redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
+
+    Returns:
+        ``(B, 1, S, S)`` in [0, 1]; exactly 1 where nothing changed.
+    """
+    size = decoded.shape[-1]
+    near, wide = max(3, size // 42 | 1), max(5, size // 16 | 1)
+    change = decoded - redecoded
+    moved = (change - _blur(change, wide)).abs().mean(1, keepdim=True)
+    amount = ((_blur(moved, near) - _KEEP) / (_DROP - _KEEP)).clamp(0, 1)
+    return 1 - amount * amount * (3 - 2 * amount)
+
+
+_KEEP, _DROP = 0.05, 0.2
+"""Mean change of fine structure, of 2 in all: below the first all detail stays, above the second
+none does."""
+
+
+def _blur(image: Tensor, width: int) -> Tensor:
+    return F.avg_pool2d(image, width, 1, width // 2, count_include_pad=False)
 
 
 def _enlarge(image: Tensor, size: torch.Size) -> Tensor:

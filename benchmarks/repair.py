@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much the generator improves damaged references of people it has never seen.
+
+``python benchmarks/repair.py --cache DIR --index index.csv --codes dev.npz --teachers DIR``
+
+Samples are made as in training (``facex.train.samples``), from dev faces. Printed per kind of
+damage: LPIPS of the bare reference and of the model's answer against the true photo, and the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.models.folder import load_model
+from facex.models.hub import resolve_model_folder
+from facex.train.facecache import FaceCache
+from facex.train.make_cache import Teachers
+from facex.train.samples import PLANS, Codes, SampleMaker
+from facex.train.sheet import write_sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--index", required=True)
+    parser.add_argument("--codes", required=True)
+    parser.add_argument("--teachers", required=True, type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--steps", type=int, nargs="+", default=[6])
+    parser.add_argument("--sheet", type=Path)
+    args = parser.parse_args()
+    model = load_model(resolve_model_folder(args.model), torch.device("cpu"), torch.float32)
+    pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
+    lpips = Teachers(args.teachers).net("lpips_squeeze")
+    maker = SampleMaker(FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0)
+    bare: dict[str, list[float]] = defaultdict(list)
+    answer: dict[tuple[str, int], list[float]] = defaultdict(list)
+    shown = []
+    for number in range(args.count):
+        maker.rng = np.random.default_rng([7, number])
+        kind = number % len(PLANS)
+        batch = default_collate([maker.sample(row=number % len(maker.codes), kind=kind)])
+        name = PLANS[kind][0]
+        condition = EditCondition(
+            **{k: batch[k] for k in ("inputs", "present", "reference", "known", "edit", "geometry")},
+            target=batch["target"],
+        )
+        true = batch["target"] / 2 + 0.5
+        with torch.inference_mode():
+            bare[name].append(float(lpips(batch["reference"] / 2 + 0.5, true)))
+            for steps in args.steps:
+                generator = torch.Generator().manual_seed(number)
+                out = pipeline(condition, num_inference_steps=steps, generator=generator).images
+                answer[name, steps].append(float(lpips(out.clamp(-1, 1) / 2 + 0.5, true)))
+        if number < 16:
+            shown.append([batch["reference"], out, batch["target"]])
+    for name in bare:
+        first = float(np.mean(bare[name]))
+        for steps in args.steps:
+            mean = float(np.mean(answer[name, steps]))
+            print(f"{name:5s} steps {steps:2d}  bare {first:.4f}  answer {mean:.4f}  {mean / first:.2f} x")
+    everything = float(np.mean([v for values in bare.values() for v in values]))
+    for steps in args.steps:
+        mean = float(np.mean([v for (_, s), vs in answer.items() if s == steps for v in vs]))
+        print(f"all   steps {steps:2d}  bare {everything:.4f}  answer {mean:.4f}  {mean / everything:.2f} x")
+    if args.sheet:
+        write_sheet([torch.cat([row[i] for row in shown]) for i in range(3)], args.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Correction at native resolution: the model's change on the photo's own pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from facex.frc.native import correct_native
+
+SIZES = (64, 100, 128, 333)
+
+
+def picture(size: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((1, 3, size, size), generator=generator) * 2 - 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_edit_that_changes_nothing_returns_the_reference_bit_for_bit(size: int) -> None:
+    reference, decoded = picture(size), picture(64, 1)
+    known, kappa = torch.ones(1, 1, size, size), torch.ones(1, 1, 8, 8)
+    assert torch.equal(correct_native(reference, known, decoded, decoded, kappa), reference)
+    # A hole elsewhere must not disturb the rest.
+    known[..., : size // 4, :] = 0
+    found = correct_native(reference, known, decoded, decoded, kappa)
+    assert torch.equal(found[..., size // 4 :, :], reference[..., size // 4 :, :])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_without_trust_the_enlarged_answer_is_all_there_is(size: int) -> None:
+    reference, decoded, redecoded = picture(size), picture(64, 1), picture(64, 2)
+    enlarged = (
+        decoded
+        if size == 64
+        else F.interpolate(decoded, size=(size, size), mode="bicubic", antialias=False)
+    )
+    for known, kappa in ((1.0, 0.0), (0.0, 1.0)):
+        found = correct_native(
+            reference, torch.full((1, 1, size, size), known), decoded, redecoded,
+            torch.full((1, 1, 8, 8), kappa),
+        )  # fmt: skip
+        torch.testing.assert_close(found, enlarged)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_change_of_colour_is_added_and_fine_detail_stays(size: int) -> None:
+    reference, redecoded = picture(size) / 2, picture(64, 1) / 2
+    decoded = redecoded + 0.25
+    ones = torch.ones(1, 1, size, size)
+    found = correct_native(reference, ones, decoded, redecoded, torch.ones(1, 1, 8, 8))
+    torch.testing.assert_close(found, reference + 0.25)
+
+
+def test_trust_blends_between_corrected_and_drawn() -> None:
+    reference, decoded, redecoded = picture(64), picture(64, 1), picture(64, 2)
+    kappa = torch.full((1, 1, 8, 8), 0.25)
+    found = correct_native(reference, torch.ones(1, 1, 64, 64), decoded, redecoded, kappa)
+    corrected = reference + decoded - redecoded
+    torch.testing.assert_close(found, 0.25 * corrected + 0.75 * decoded)
+
+
+def test_a_smaller_native_size_works_too() -> None:
+    for size in (48, 15, 63):
+        reference, decoded = picture(size), picture(64, 1)
+        ones = torch.ones(1, 1, size, size)
+        found = correct_native(reference, ones, decoded, decoded, torch.ones(1, 1, 8, 8))
+        assert torch.equal(found, reference)
+
+
+def test_items_of_a_batch_do_not_mix() -> None:
+    reference, decoded = (torch.cat([picture(100, s), picture(100, s + 1)]) for s in (0, 3))
+    decoded = F.interpolate(decoded, size=(64, 64))
+    redecoded = decoded.flip(0)
+    known = torch.ones(2, 1, 100, 100)
+    known[1, ..., :30] = 0
+    kappa = torch.ones(2, 1, 8, 8)
+    both = correct_native(reference, known, decoded, redecoded, kappa)
+    for i in range(2):
+        one = slice(i, i + 1)
+        alone = correct_native(reference[one], known[one], decoded[one], redecoded[one], kappa[one])
+        torch.testing.assert_close(both[one], alone)
