@@ -49,10 +49,7 @@ def main() -> None:
         kind = number % len(PLANS)
         batch = default_collate([maker.sample(row=number % len(maker.codes), kind=kind)])
         name = PLANS[kind][0]
-        condition = EditCondition(
-            **{k: batch[k] for k in ("inputs", "present", "reference", "known", "edit", "geometry")},
-            target=batch["target"],
-        )
+        condition = condition_of(batch)
         true = batch["target"] / 2 + 0.5
         with torch.inference_mode():
             bare[name].append(float(lpips(batch["reference"] / 2 + 0.5, true)))
@@ -66,13 +63,18 @@ def main() -> None:
         first = float(np.mean(bare[name]))
         for steps in args.steps:
             mean = float(np.mean(answer[name, steps]))
-            print(f"{name:5s} steps {steps:2d}  bare {first:.4f}  answer {mean:.4f}  {mean / first:.2f} x")
+            report(name, steps, first, mean)
     everything = float(np.mean([v for values in bare.values() for v in values]))
     for steps in args.steps:
         mean = float(np.mean([v for (_, s), vs in answer.items() if s == steps for v in vs]))
-        print(f"all   steps {steps:2d}  bare {everything:.4f}  answer {mean:.4f}  {mean / everything:.2f} x")
+        report("all", steps, everything, mean)
     if args.sheet:
         write_sheet([torch.cat([row[i] for row in shown]) for i in range(3)], args.sheet)
+
+
+def report(name: str, steps: int, bare: float, answer: float) -> None:
+    share = answer / bare
+    print(f"{name:5s} steps {steps:2d}  bare {bare:.4f}  answer {answer:.4f}  {share:.2f} x")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ class BlendshapeHead(nn.Module):
         hidden: width of the two hidden layers.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, hidden: int = 192) -> None:
         super().__init__()
         self.layers = nn.Sequential(

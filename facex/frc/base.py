@@ -215,7 +215,7 @@ class Base:
 
 
 def mini_unet(
-    block_out_channels: tuple[int, ...] = (160, 224, 288),
+    block_out_channels: tuple[int, ...] = (128, 160, 160),
     *,
     channels: int = 128,
     context_dim: int = 256,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -134,10 +135,7 @@ class FaceXPipeline:
         reference = self.base.encode(condition.reference)
         height, width = reference.shape[-2:]
         cells = known_cells(condition.known, height, width)
-        edit = F.interpolate(condition.edit, (height, width), mode="area")
-        context = self.conditioner(
-            condition.inputs, condition.present, torch.cat([reference, cells, edit], 1)
-        )
+        context = self._context(condition, condition.present, reference, cells)
         features = self.controller.spatial(
             reference, condition.known, condition.edit, condition.geometry
         )
@@ -237,6 +235,7 @@ class FaceXPipeline:
         if len(times) < len(scheduler.timesteps):
             latents = scheduler.add_noise(encoded.reference, noise, times[:1])
         cells = edit_cells(condition.edit, *latents.shape[-2:])
+        draws = _step_options(scheduler, generator)
         dropped = {group: self._without(condition, encoded, group) for group in guidance.groups}
         clean, trust, index = encoded.reference, encoded.cells, 0
         for index, t in enumerate(times):
@@ -249,7 +248,7 @@ class FaceXPipeline:
 
             clean = guidance.compose(clean, without)
             output = self.base.from_clean(clean, shown, when)
-            latents = scheduler.step(output, t, latents).prev_sample
+            latents = scheduler.step(output, t, latents, **draws).prev_sample
             if index + 1 < len(times):
                 known = scheduler.add_noise(target, noise, times[index + 1 : index + 2])
                 latents = fuse(latents, known, cells)
@@ -262,9 +261,19 @@ class FaceXPipeline:
 
     def _without(self, condition: EditCondition, encoded: Encoded, group: str) -> Tensor:
         present = drop_groups(condition.present, condition.inputs, [group])
-        edit = F.interpolate(condition.edit, encoded.reference.shape[-2:], mode="area")
-        stack = torch.cat([encoded.reference, encoded.cells, edit], 1)
-        return self.conditioner(condition.inputs, present, stack)
+        return self._context(condition, present, encoded.reference, encoded.cells)
+
+    def _context(
+        self,
+        condition: EditCondition,
+        present: Mapping[str, Tensor],
+        reference: Tensor,
+        cells: Tensor,
+    ) -> Tensor:
+        edit = F.interpolate(condition.edit, reference.shape[-2:], mode="area")
+        stack = torch.cat([reference, cells, edit], 1)
+        # Of the base's own type once and for all: the cache knows a context by identity.
+        return self.conditioner(condition.inputs, present, stack).to(self.base.unet.dtype)
 
 
 def remaining_times(scheduler: Any, steps: int, strength: float) -> Tensor:
@@ -287,6 +296,15 @@ def remaining_times(scheduler: Any, steps: int, strength: float) -> Tensor:
         distinct = torch.unique_consecutive(times)[skipped:]
         return torch.cat([distinct[:2], distinct[1:]])
     return times[skipped * getattr(scheduler, "order", 1) :]
+
+
+def _step_options(
+    scheduler: Any, generator: torch.Generator | Sequence[torch.Generator] | None
+) -> dict[str, Any]:
+    """Stochastic schedulers draw noise in each step: from the edit's own seed, item by item."""
+    if generator is None or "generator" not in inspect.signature(scheduler.step).parameters:
+        return {}
+    return {"generator": list(generator) if isinstance(generator, Sequence) else generator}
 
 
 def _noise(like: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> Tensor:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
-from facex.frc.anchor import anchor, drawn, known_cells
 from facex.frc.base import Base, mini_scheduler, mini_unet
 from facex.frc.controller import FaceXController
+from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from facex.train.facecache import FaceCache
 from facex.train.make_cache import Teachers
@@ -122,33 +123,21 @@ class Samples(Dataset[Sample]):
 
 
 class Trainable(nn.Module):
-    """Base, controller and conditioner as one module whose forward is the training loss's input."""
+    """Base, controller and conditioner as one module, for wrappers that spread it over machines.
 
-    def __init__(self, unet: Any, controller: FaceXController, conditioner: Conditioner) -> None:
+    The forward is the sampler's own (:meth:`FaceXPipeline.clean`): what is trained is what is used.
+    """
+
+    def __init__(self, pipeline: FaceXPipeline) -> None:
         super().__init__()
-        self.unet, self.controller, self.conditioner = unet, controller, conditioner
+        self.unet = pipeline.base.unet
+        self.controller, self.conditioner = pipeline.controller, pipeline.conditioner
+        self._pipeline = pipeline
 
-    def forward(
-        self, base: Base, noisy: Tensor, t: Tensor, batch: dict[str, Any], latents_ref: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, condition: EditCondition, noisy: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Anchored clean latents ``(B, C, h, w)`` and kappa ``(B, 1, h, w)``."""
-        height, width = noisy.shape[-2:]
-        cells = known_cells(batch["known"], height, width)
-        edit = F.interpolate(batch["edit"], (height, width), mode="area")
-        context = self.conditioner(
-            batch["inputs"], batch["present"], torch.cat([latents_ref, cells, edit], 1)
-        )
-        features = self.controller.spatial(
-            latents_ref, batch["known"], batch["edit"], batch["geometry"]
-        )
-        steered = self.controller(base, noisy, t, context, features)
-        kappa = cells * steered.confidence
-        own = drawn(
-            base.to_clean(steered.output, noisy, t),
-            latents_ref,
-            from_reference=self.controller.config["draw_from_reference"],
-        )
-        return anchor(own, latents_ref, steered.correction, kappa), kappa
+        encoded = self._pipeline.encode(condition)
+        return self._pipeline.clean(encoded, encoded.context, noisy, t)
 
 
 class GeneratorTrainer:
@@ -169,7 +158,7 @@ class GeneratorTrainer:
         unet, controller, conditioner = self._parts(vae)
         self.base = Base(unet, vae.to(self.accelerator.device), mini_scheduler())
         controller.attach(unet)
-        self.model = Trainable(unet, controller, conditioner)
+        self.model = Trainable(FaceXPipeline(self.base, controller, conditioner))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
@@ -292,8 +281,8 @@ class GeneratorTrainer:
         noise = torch.randn(clean.shape, generator=generator).to(device)
         t = torch.randint(0, 1000, (len(clean),), generator=generator).to(device)
         noisy = self.base.level(t).mix(clean, noise)
-        batch = {**batch, "present": self._drop(batch, generator)}
-        found, kappa = self.wrapped(self.base, noisy, t, batch, reference)
+        condition = condition_of({**batch, "present": self._drop(batch, generator)})
+        found, kappa = self.wrapped(condition, noisy, t)
         weight = self._weight(batch, found.shape[-2:])
         squared = ((found - clean) ** 2 * weight).mean()
         bare = ((reference - clean) ** 2 * weight).mean()
@@ -367,12 +356,17 @@ class GeneratorTrainer:
         scheduler.set_timesteps(6)
         for t in scheduler.timesteps:
             times = t.repeat(len(reference)).to(reference.device)
-            clean, _ = self.model(self.base, noisy, times, few, reference)
+            clean, _ = self.model(condition_of(few), noisy, times)
             output = self.base.from_clean(clean, noisy, times)
             noisy = scheduler.step(output, t, noisy).prev_sample
         rows = [few["reference"], few["known"].expand(-1, 3, -1, -1) * 2 - 1]
         rows += [self.base.decode(clean), few["target"]]
         write_sheet(rows, self.config.out / "sheet.png")
+
+
+def condition_of(batch: dict[str, Any]) -> EditCondition:
+    """A collated batch of samples as the pipeline's condition."""
+    return EditCondition(**{item.name: batch[item.name] for item in fields(EditCondition)})
 
 
 def _to(batch: Any, device: torch.device) -> Any:
