@@ -6,6 +6,7 @@ does hits all of them alike. The ratio is the median over rounds of (variant / b
 same round). Weights are random at full size: time does not depend on them.
 
     python benchmarks/overhead.py --repeats 7
+    python benchmarks/overhead.py --arithmetic      counts operations at full size, without memory
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base, mini_scheduler, mini_unet
@@ -225,14 +227,14 @@ def measure(
             variant.step()
             if variant.once is not None:
                 variant.once()
-        for done in range(1, repeats + 1):
+        for _ in range(repeats):
             for variant in variants:
                 variant.seconds.append(timed(variant.step))
                 if variant.once is not None:
                     variant.once_seconds.append(timed(variant.once))
             if time.monotonic() > end:
                 break
-    return done
+    return len(variants[0].seconds)
 
 
 def table(title: str, variants: Sequence[Variant], rounds: int) -> str:
@@ -241,7 +243,7 @@ def table(title: str, variants: Sequence[Variant], rounds: int) -> str:
     lines = [
         f"### {title} (median of {rounds} rounds)",
         "",
-        f"| | added parameters | ms a step | ratio | once per edit, ms | ratio over {STEPS} steps |",
+        f"| | added parameters | ms a step | ratio | once per edit, ms | ratio, {STEPS} steps |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for variant in variants:
@@ -257,13 +259,41 @@ def table(title: str, variants: Sequence[Variant], rounds: int) -> str:
     return "\n".join(lines)
 
 
+def operations(run: Run) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def arithmetic() -> str:
+    """What a step computes at full size, on the meta device: no noise, no weights, no memory."""
+    lines = ["| | operations a step | ratio |", "| --- | ---: | ---: |"]
+    with torch.device("meta"), torch.inference_mode():
+        variants, _, controller = sd15_variants()
+        first = operations(variants[0].step)
+        for variant in variants:
+            if variant.once is not None:
+                found = operations(variant.step)
+                name = f"{variant.name}, keys and values anew in each step"
+                lines.append(f"| {name} | {found / 1e9:.1f} G | {found / first:.3f} |")
+            with controller.cache.enabled():
+                variant.step()
+                found = operations(variant.step)
+            lines.append(f"| {variant.name} | {found / 1e9:.1f} G | {found / first:.3f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", choices=("mini", "sd15", "all"), default="all")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds per scale")
+    parser.add_argument("--arithmetic", action="store_true")
     parser.add_argument("--threads", type=int, default=None)
     args = parser.parse_args()
+    if args.arithmetic:
+        print(arithmetic())
+        return
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)

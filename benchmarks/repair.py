@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
 from facex.train.facecache import FaceCache
+from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
 from facex.train.samples import PLANS, Codes, SampleMaker
 from facex.train.sheet import write_sheet

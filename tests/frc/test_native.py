@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from facex.frc.native import correct_native
+from facex.frc.native import correct_native, structure_trust
 
 SIZES = (64, 100, 128, 333)
 
@@ -81,3 +81,18 @@ def test_items_of_a_batch_do_not_mix() -> None:
         one = slice(i, i + 1)
         alone = correct_native(reference[one], known[one], decoded[one], redecoded[one], kappa[one])
         torch.testing.assert_close(both[one], alone)
+
+
+def test_detail_is_trusted_under_new_light_and_dropped_under_new_structure() -> None:
+    redecoded = picture(128) / 4
+    assert (structure_trust(redecoded, redecoded) == 1).all()
+    ramp = torch.linspace(-0.5, 0.5, 128).expand(1, 3, 128, 128)
+    lit = structure_trust(redecoded + 0.4 * ramp, redecoded)
+    assert (lit[..., 16:-16] == 1).all()
+    redrawn = redecoded.clone()
+    redrawn[..., 32:96, 32:96] = picture(64, 5)
+    trust = structure_trust(redrawn, redecoded)
+    assert trust.shape == (1, 1, 128, 128)
+    assert trust[..., 44:84, 44:84].max() < 0.2
+    assert (trust[..., :16] == 1).all()
+    assert trust.min() >= 0

@@ -196,7 +196,7 @@ def test_guidance_composes_predictions_without_each_group(scale: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_strength_zero_returns_the_reference_without_one_evaluation(name: str) -> None:
-    pipe, condition = scenes.make_pipeline("sd15", stirred=True), scenes.make_condition()
+    pipe, condition = scenes.make_pipeline("mini", stirred=True), scenes.make_condition()
     pipe.base.scheduler = SCHEDULERS[name]()
     with scenes.counted(pipe.base.unet) as calls:
         output = latents_of(pipe, condition, strength=0.0)
@@ -205,13 +205,13 @@ def test_strength_zero_returns_the_reference_without_one_evaluation(name: str) -
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("strength", [1.0, 0.6])
+@pytest.mark.parametrize(("scale", "strength"), [("sd15", 1.0), ("mini", 0.6)])
 def test_every_scheduler_returns_the_known_reference_before_training(
-    name: str, strength: float
+    name: str, scale: str, strength: float
 ) -> None:
-    pipe, condition = scenes.make_pipeline("sd15"), scenes.make_condition()
+    pipe, condition = scenes.make_pipeline(scale), scenes.make_condition()
     pipe.base.scheduler = SCHEDULERS[name]()
-    output = latents_of(pipe, condition, num_inference_steps=4, strength=strength)
+    output = latents_of(pipe, condition, num_inference_steps=3, strength=strength)
     reference = encoded(pipe, condition.reference)
     assert torch.equal(output.latents[KNOWN], reference[KNOWN])
     assert output.latents.isfinite().all()
@@ -224,7 +224,7 @@ def test_the_noise_shown_to_the_base_is_at_the_level_of_its_timestep(
     name: str, strength: float
 ) -> None:
     """A base that knew the answer would see each latent as that answer, noised to the level."""
-    pipe, condition = scenes.make_pipeline("sd15"), scenes.make_condition()
+    pipe, condition = scenes.make_pipeline("mini"), scenes.make_condition()
     pipe.base.scheduler = SCHEDULERS[name]()
     condition.known.fill_(1)
     condition.edit.fill_(1)
@@ -239,8 +239,8 @@ def test_the_noise_shown_to_the_base_is_at_the_level_of_its_timestep(
         return predict(latents, t, *rest, **named)
 
     pipe.base.predict = watch  # type: ignore[method-assign]
-    latents_of(pipe, condition, num_inference_steps=5, strength=strength)
-    assert len(shares) >= 3
+    latents_of(pipe, condition, num_inference_steps=4, strength=strength)
+    assert len(shares) >= 2
     assert all(abs(share - shares[0]) < 0.02 for share in shares), shares
 
 

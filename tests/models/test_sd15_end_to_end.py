@@ -255,6 +255,24 @@ def test_trained_and_frozen_parameters_are_counted(folder: Path) -> None:
     assert frozen == counts["unet"] + counts["vae"]
 
 
+def test_at_full_size_a_twentieth_of_the_parameters_is_trained() -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**tiny.SD15_UNET)
+        controller = FaceXController.for_unet(
+            unet,
+            latent_channels=4,
+            frc_width=None,
+            head_width=64,
+            spatial_widths=(128, 256, 512, 512),
+            anchor_init="zero",
+        )
+    assert len(controller.frc) == 15  # 6 down, 9 up, none in the middle
+    assert unet.num_parameters() == 859_520_964
+    assert 0.02 < controller.num_parameters() / unet.num_parameters() < 0.05
+    controller.attach(unet)
+    assert sum(p.numel() for p in unet.parameters()) == 859_520_964
+
+
 @pytest.mark.parametrize("part", ["controller", "conditioner", "unet", "ford/arcface"])
 def test_a_missing_part_is_named(folder: Path, tmp_path: Path, part: str) -> None:
     broken = tmp_path / "broken"

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.recipes.recipe_strategies import recipes
 
 from facex.errors import RecipeError
 from facex.recipes import load
 from facex.recipes.load import dump_recipe, load_recipe, parse_recipe, recipe_from_data
 from facex.recipes.schema import Place, Recipe, Sliders
 from facex.recipes.values import DriveMode, PlaceKind
+from tests.recipes.recipe_strategies import recipes
 
 EXAMPLE = """\
 format_version: 1

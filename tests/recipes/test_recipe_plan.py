@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from tests.recipes.recipe_strategies import recipes, steps
 
 from facex.errors import RecipeError
 from facex.ford.representation import TOKEN_INPUTS
@@ -16,6 +15,7 @@ from facex.recipes.schema import Place, Recipe, Sliders, Step
 from facex.recipes.tasks import TaskRow, task_table
 from facex.recipes.values import Reference
 from facex.types import FACE_REGIONS, HEAD_REGIONS, REGIONS, Factor, Region
+from tests.recipes.recipe_strategies import recipes, steps
 
 S, T, D = "source", "target", "driver"
 F = Factor
