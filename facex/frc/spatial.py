@@ -138,6 +138,17 @@ class SpatialEncoder(nn.Module):
             self.outs.append(zero_conv(inner, channels))
             width, factor = inner, stage_factor
 
+    def open_outputs(self, gain: float) -> None:
+        """Lets the features in from the first step, for a base that is trained along.
+
+        Behind zeros the base first learns to do without them; a base that is frozen needs them.
+
+        Args:
+            gain: size of the features that are added, relative to the encoder's own.
+        """
+        for conv in (self.to_entry, *self.outs):
+            nn.init.normal_(conv.weight, std=gain / math.sqrt(conv.weight[0].numel()))
+
     def forward(
         self, latents: Tensor, known: Tensor, edit: Tensor, geometry: Tensor | None
     ) -> SpatialFeatures:

@@ -29,6 +29,7 @@ from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
 from facex.frc.base import Base, mini_scheduler, mini_unet
 from facex.frc.controller import FaceXController
+from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from facex.train.facecache import FaceCache
@@ -60,6 +61,8 @@ class GeneratorConfig(BaseModel):
         layers_per_block: of the base.
         drop_group: probability of dropping each factor group (for guidance).
         drop_reference: probability of dropping the reference tokens.
+        full_noise: share of the samples that begin, as every edit does, from noise alone; the
+            others see a random level. Of few steps the first decides nearly everything.
         perceptual_share: share of the batch that is decoded for LPIPS.
         perceptual_weight: weight of that loss.
         outside_weight: weight of latent cells that may not change.
@@ -90,8 +93,9 @@ class GeneratorConfig(BaseModel):
     layers_per_block: int = 1
     drop_group: float = 0.08
     drop_reference: float = 0.05
-    perceptual_share: float = 0.25
-    perceptual_weight: float = 0.6
+    full_noise: float = 0.5
+    perceptual_share: float = 1.0
+    perceptual_weight: float = 1.0
     outside_weight: float = 0.1
     seed: int = 0
     workers: int = 1
@@ -174,7 +178,8 @@ class GeneratorTrainer:
         self.average.to(self.accelerator.device)
 
     def _parts(self, vae: KLTAutoencoder) -> tuple[Any, FaceXController, Conditioner]:
-        start = self.config.start
+        # A run that goes on keeps the architecture of its own last checkpoint.
+        start = self.config.out / "model" if self._state_file.exists() else self.config.start
         if start is not None:
             from diffusers import UNet2DConditionModel
 
@@ -195,6 +200,7 @@ class GeneratorTrainer:
         controller = FaceXController.for_unet(
             unet, latent_channels=channels, draw_from_reference=True
         )
+        controller.spatial.open_outputs(0.5)
         codes = Codes.load(str(self.config.codes))
         rows = np.random.default_rng(0).choice(len(codes), min(400, len(codes)), replace=False)
         examples = [codes.inputs(int(row)) for row in rows]
@@ -279,7 +285,9 @@ class GeneratorTrainer:
             clean = self.base.encode(batch["target"])
             reference = self.base.encode(batch["reference"])
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        t = torch.randint(0, 1000, (len(clean),), generator=generator).to(device)
+        t = torch.randint(0, 1000, (len(clean),), generator=generator)
+        full = torch.rand(len(clean), generator=generator) < self.config.full_noise
+        t = t.masked_fill(full, 999).to(device)
         noisy = self.base.level(t).mix(clean, noise)
         condition = condition_of({**batch, "present": self._drop(batch, generator)})
         found, kappa = self.wrapped(condition, noisy, t)
@@ -290,11 +298,21 @@ class GeneratorTrainer:
         figures = {"mse": squared.item(), "bare": bare.item(), "kappa": kappa.mean().item()}
         if self.lpips is not None:
             count = max(1, round(len(clean) * self.config.perceptual_share))
-            decoded = self.base.decode(found[:count]).clamp(-1, 1)
-            distance = self.lpips(decoded / 2 + 0.5, batch["target"][:count] / 2 + 0.5).mean()
+            target = batch["target"][:count]
+            shown = self._shown(_first(batch, count), found[:count], reference[:count])
+            distance = self.lpips(shown / 2 + 0.5, target / 2 + 0.5).mean()
             loss = loss + self.config.perceptual_weight * distance
             figures["lpips"] = distance.item()
         return loss, figures
+
+    def _shown(self, batch: dict[str, Any], found: Tensor, reference: Tensor) -> Tensor:
+        """The picture that a user would get: corrected natively, outside the edit untouched."""
+        decoded = self.base.decode(found)
+        with torch.no_grad():
+            redecoded = self.base.decode(reference)
+            trust = structure_trust(decoded, redecoded)
+        final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
+        return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)
 
     def _drop(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         present = dict(batch["present"])
@@ -360,7 +378,7 @@ class GeneratorTrainer:
             output = self.base.from_clean(clean, noisy, times)
             noisy = scheduler.step(output, t, noisy).prev_sample
         rows = [few["reference"], few["known"].expand(-1, 3, -1, -1) * 2 - 1]
-        rows += [self.base.decode(clean), few["target"]]
+        rows += [self._shown(few, clean, reference), few["target"]]
         write_sheet(rows, self.config.out / "sheet.png")
 
 

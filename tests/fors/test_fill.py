@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filling what is unknown: smooth, within the range of what is known, and exact elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facex.fors.fill import push_pull
+
+Floats = NDArray[np.float32]
+SHAPES = ((64, 64), (61, 90), (3, 200), (256, 256))
+
+
+def scene(shape: tuple[int, int], seed: int = 0) -> tuple[Floats, Floats]:
+    """Random colours, and a random half of the blocks known."""
+    random = np.random.default_rng(seed)
+    image = random.random((*shape, 3), dtype=np.float32)
+    known = (random.random((-(-shape[0] // 7), -(-shape[1] // 7))) > 0.5).astype(np.float32)
+    known = np.kron(known, np.ones((7, 7), np.float32))[: shape[0], : shape[1]]
+    known[0, 0], known[-1, -1] = 1, 0
+    return image, np.ascontiguousarray(known)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_known_pixels_stay_and_unknown_ones_do_not_matter(shape: tuple[int, int]) -> None:
+    image, known = scene(shape)
+    before = image.copy()
+    filled = push_pull(image, known)
+    assert filled.dtype == np.float32
+    assert np.array_equal(filled[known == 1], image[known == 1])
+    assert np.array_equal(image, before)
+    other = np.where(known[..., None] > 0, image, np.float32(1e3))
+    assert np.array_equal(push_pull(other, known), filled)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_filling_lies_within_what_is_known(shape: tuple[int, int]) -> None:
+    image, known = scene(shape, 1)
+    filled = push_pull(image, known)
+    seen = image[known == 1]
+    assert filled.min() >= seen.min() - 1e-5
+    assert filled.max() <= seen.max() + 1e-5
+
+
+def test_an_even_colour_goes_on_and_a_ramp_nearly() -> None:
+    even = np.full((96, 80, 3), 0.37, np.float32)
+    _, known = scene((96, 80))
+    np.testing.assert_allclose(push_pull(even, known), 0.37, atol=1e-5)
+    ramp = np.broadcast_to(np.linspace(0, 1, 128, dtype=np.float32)[:, None], (128, 128, 3)).copy()
+    known = np.ones((128, 128), np.float32)
+    known[48:80, 48:80] = 0
+    filled = push_pull(ramp * known[..., None], known)
+    assert abs(filled - ramp).max() < 0.1
+    # No edge at the rim: neighbours differ no more than a few steps of the ramp.
+    assert abs(np.diff(filled[..., 0], axis=1)).max() < 0.06
+
+
+def test_nothing_and_everything_known() -> None:
+    image, _ = scene((32, 40))
+    for value in (0.0, 1.0):
+        filled = push_pull(image, np.full((32, 40), value, np.float32))
+        assert np.array_equal(filled, image)
+        assert filled is not image
+
+
+def test_one_known_pixel_colours_everything() -> None:
+    image, known = scene((50, 70))[0], np.zeros((50, 70), np.float32)
+    known[20, 30] = 1
+    filled = push_pull(image, known)
+    np.testing.assert_allclose(filled, np.broadcast_to(image[20, 30], filled.shape), atol=1e-4)

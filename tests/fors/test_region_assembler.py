@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference image: whose pixels where, what is known, what may change, at any resolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facex.fors.region_assembler import (
+    FacePicture,
+    ReferenceImage,
+    RegionAssembler,
+    higher_resolution,
+    region_masks,
+    with_colours,
+)
+from facex.fors.relight import match_light
+from facex.recipes.plan import Plan, plan_step
+from facex.recipes.schema import Step
+from facex.types import FACE_REGIONS, REGIONS, Region
+from tests.fors import made_up
+from tests.fors.made_up import SIZE
+
+RED, BLUE = (0.85, 0.3, 0.25), (0.2, 0.35, 0.8)
+SWAP: dict[str, Any] = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
+
+
+def plan_of(**fields: Any) -> Plan:
+    return plan_step(Step(**fields))
+
+
+def assembled(
+    plan: Plan,
+    source: FacePicture | None = None,
+    target: FacePicture | None = None,
+    result: NDArray[np.floating] | None = None,
+    mask: NDArray[np.float32] | None = None,
+    size: int | None = None,
+) -> ReferenceImage:
+    target = made_up.picture(BLUE) if target is None else target
+    pictures = {"target": target} | ({} if source is None else {"source": source})
+    points = target.landmarks if result is None else result
+    return RegionAssembler(pictures, plan, points, mask).assemble(size)
+
+
+def inner(picture: FacePicture, *regions: Region, rim: int = 2) -> NDArray[np.bool_]:
+    """Well inside regions of a picture."""
+    masks = region_masks(picture)
+    mask = sum(masks[region] for region in regions).astype(np.uint8)  # type: ignore[union-attr]
+    return cv2.erode(mask, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) > 0
+
+
+def test_regions_share_out_the_picture() -> None:
+    masks = region_masks(made_up.picture())
+    assert set(masks) == set(REGIONS)
+    total = sum(masks.values())
+    # The brows of this parser are one class, glasses and hat are not there; nothing counts twice.
+    assert total.max() == 1
+    assert (total == 1).mean() > 0.97
+    for region in (*FACE_REGIONS, Region.HAIR, Region.NECK, Region.CLOTH, Region.BACKGROUND):
+        assert masks[region].sum() > 10, region
+    assert not masks[Region.GLASSES].any()
+
+
+def test_another_face_in_the_picture_is_not_this_face() -> None:
+    picture = made_up.picture()
+    picture.parsing[5:20, 100:125] = 1  # skin, far from the mesh
+    assert not region_masks(picture)[Region.SKIN][5:20, 100:125].any()
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "swap": SWAP,
+    "hair": {"hair": "source"},
+    "lips": {"regions": {"lips": "source"}},
+    "turn": {"sliders": {"yaw": 10}},
+    "cut out": {"regions": {"nose": "none"}},
+    "paper": {**SWAP, "reference": "paper"},
+    "none": {**SWAP, "reference": "none"},
+    "narrow": {**SWAP, "edit": ["nose"]},
+}
+
+
+@pytest.mark.parametrize("case", FIELDS)
+def test_outside_the_edit_the_reference_is_the_target(case: str) -> None:
+    target = made_up.picture(made_up.textured(0))
+    source = made_up.picture(made_up.textured(1), made_up.landmarks(yaw=-8, roll=4))
+    result = made_up.landmarks(yaw=10) if case == "turn" else None
+    found = assembled(plan_of(**FIELDS[case]), source, target, result)
+    outside = found.edit == 0
+    assert 0.2 < outside.mean() < 1
+    assert np.array_equal(found.image[outside], target.pixels[outside])
+    assert (found.known[outside] == 1).all()
+    for values in (found.known, found.edit):
+        assert values.dtype == np.float32
+        assert values.min() >= 0
+        assert values.max() <= 1
+    assert found.geometry.shape == (3, SIZE, SIZE)
+
+
+def test_a_region_shows_its_own_picture() -> None:
+    # Under the source's light nothing is recoloured.
+    plan = plan_of(regions={"lips": "source"}, light="source", edit=["lips"])
+    source, target = made_up.picture(RED), made_up.picture(BLUE)
+    found = assembled(plan, source, target)
+    lips = inner(target, Region.LIPS)
+    assert lips.sum() > 20
+    np.testing.assert_allclose(found.image[lips], np.broadcast_to(RED, (lips.sum(), 3)), atol=0.02)
+    assert found.known[lips].min() > 0.9
+    skin = inner(target, Region.SKIN, rim=6)
+    np.testing.assert_allclose(found.image[skin], np.broadcast_to(BLUE, (skin.sum(), 3)), atol=1e-5)
+
+
+def test_a_swap_shows_the_source_on_the_face_and_the_target_around_it() -> None:
+    source, target = made_up.picture(RED), made_up.picture(BLUE)
+    found = assembled(plan_of(**SWAP, light="source", edit=["face"]), source, target)
+    face = inner(target, *FACE_REGIONS, rim=5)
+    assert abs(found.image[face] - np.float32(RED)).max() < 0.05
+    hair = inner(target, Region.HAIR)
+    assert abs(found.image[hair] - np.float32(BLUE)).max() < 1e-5
+    assert (found.edit[face] > 0.9).all()
+
+
+def test_pixels_follow_the_mesh() -> None:
+    """A spot on the source's nose arrives on the result's nose, wherever that is."""
+    points = made_up.landmarks(yaw=8, roll=-6)
+    image = np.full((SIZE, SIZE, 3), 0.5, np.float32)
+    spot = tuple(int(v) for v in points[1, :2])
+    cv2.circle(image, spot, 3, (1, 1, 1), -1, cv2.LINE_AA)
+    plan = plan_of(**SWAP, light="source", edit=["face"])
+    target = made_up.picture((0.5, 0.5, 0.5))
+    for result in (made_up.landmarks(), made_up.landmarks(roll=10)):
+        found = assembled(plan, made_up.picture(image, points), target, result)
+        bright = np.clip(found.image[..., 0] - 0.6, 0, None)
+        rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+        where = np.array([(columns * bright).sum(), (rows * bright).sum()]) / bright.sum()
+        assert np.linalg.norm(where - result[1, :2]) < 2.0
+
+
+def test_a_turned_head_leaves_the_background_in_place() -> None:
+    target = made_up.picture(made_up.textured())
+    turned = made_up.landmarks(yaw=15)
+    # Everything may change, so that what stays does so by the assembler's own choice.
+    found = assembled(plan_of(sliders={"yaw": 15}, edit=["all"]), None, target, turned)
+    own = inner(target, Region.BACKGROUND, rim=10)
+    own &= inner(made_up.picture(points=turned), Region.BACKGROUND, rim=10)
+    assert own.sum() > 1000
+    assert found.edit[own].min() > 0.9
+    np.testing.assert_allclose(found.image[own], target.pixels[own], atol=0.02)
+    # The head did move.
+    skin = inner(target, Region.SKIN, rim=4)
+    assert abs(found.image[skin] - target.pixels[skin]).mean() > 0.01
+
+
+def test_what_is_in_front_stays_in_front() -> None:
+    target = made_up.picture(BLUE, fringe=True)
+    found = assembled(plan_of(**SWAP, edit=["face"]), made_up.picture(RED), target)
+    fringe = inner(target, Region.HAIR, rim=3)
+    assert not found.edit[fringe].any()
+    # Where the source has a fringe of its own its forehead is not known.
+    hidden = assembled(plan_of(**SWAP, edit=["face"]), made_up.picture(RED, fringe=True))
+    forehead = inner(made_up.picture(fringe=True), Region.HAIR, rim=4)
+    forehead &= inner(made_up.picture(), Region.SKIN, rim=4)
+    assert forehead.sum() > 50
+    assert hidden.known[forehead].mean() < 0.2
+    assert found.known[inner(target, Region.NOSE)].min() > 0.9
+
+
+def test_a_region_from_nobody_is_unknown_and_filled() -> None:
+    target = made_up.picture(BLUE)
+    target.image[region_masks(target)[Region.NOSE] > 0] = (1, 1, 0)
+    found = assembled(plan_of(regions={"nose": "none"}), None, target)
+    nose = inner(target, Region.NOSE)
+    assert found.known[nose].max() == 0
+    # What was cut out does not shine through; its surroundings do.
+    assert abs(found.image[nose] - np.float32(BLUE)).max() < 0.2
+
+
+@pytest.mark.parametrize("kind", ["paper", "none"])
+def test_other_references_know_nothing_of_the_edit(kind: str) -> None:
+    found = assembled(plan_of(**SWAP, reference=kind), made_up.picture(RED))
+    assert not found.known[found.edit > 0.01].any()
+
+
+def test_a_mask_is_the_edit_and_hides_what_it_covers() -> None:
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[40:70, 30:80] = 1
+    target = made_up.picture(BLUE)
+    target.image[45:65, 35:75] = (1, 1, 0)
+    found = assembled(plan_of(edit="mask"), None, target, mask=mask)
+    assert np.array_equal(found.edit, mask)
+    assert np.array_equal(found.known, 1 - mask)
+    covered = found.image[41:69, 31:79]
+    assert abs(covered - np.float32(BLUE)).max() < 0.05
+
+
+def test_the_same_reference_at_every_resolution() -> None:
+    """Native references only add detail: made small again they are the small one."""
+    target = made_up.picture(made_up.textured(0))
+    source = made_up.picture(made_up.textured(1), made_up.landmarks(yaw=-6))
+    pictures = {"target": target, "source": source}
+    plan = plan_of(**SWAP, edit=["face"])
+    small = RegionAssembler(pictures, plan, target.landmarks)
+    low = small.assemble()
+    assert low.colours.keys() == {"source"}
+    images = {"target": made_up.textured(0, 4 * SIZE), "source": made_up.textured(1, 3 * SIZE)}
+    large = RegionAssembler(higher_resolution(pictures, images), plan, target.landmarks)
+    with_colours(large, low.colours)
+    high = large.assemble(4 * SIZE)
+    assert high.image.shape == (4 * SIZE, 4 * SIZE, 3)
+    assert high.colours["source"] is low.colours["source"]
+    for name in ("image", "known", "edit"):
+        shrunk = cv2.resize(getattr(high, name), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        assert abs(shrunk - getattr(low, name)).mean() < 0.02, name
+    shrunk = np.stack([cv2.resize(c, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+                       for c in high.geometry])  # fmt: skip
+    assert abs(shrunk - low.geometry).mean() < 0.05
+
+
+def test_a_dark_source_takes_the_light_of_the_target() -> None:
+    bright = made_up.textured(2)
+    source, target = made_up.picture(bright * 0.45), made_up.picture(bright)
+    found = assembled(plan_of(**SWAP, edit=["face"]), source, target)
+    own = assembled(plan_of(**SWAP, edit=["face"], light="source"), source, target)
+    skin = inner(target, Region.SKIN, Region.NOSE, Region.BEARD, rim=3)
+    wanted = target.pixels[skin].mean()
+    assert abs(own.image[skin].mean() - wanted) > 0.2
+    assert abs(found.image[skin].mean() - wanted) < 0.05
+
+
+def test_equal_light_changes_nothing_and_too_little_skin_says_nothing() -> None:
+    picture = made_up.textured(3)
+    skin = np.ones((SIZE, SIZE), np.float32)
+    colours = match_light(picture, skin, picture, skin)
+    assert colours is not None
+    np.testing.assert_allclose(colours.scale, 1, atol=1e-3)
+    np.testing.assert_allclose(colours.apply(picture), picture, atol=0.01)
+    nothing = np.zeros_like(skin)
+    assert match_light(picture, nothing, picture, skin) is None
+    assert match_light(picture, skin, picture, nothing) is None
