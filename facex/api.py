@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -329,6 +330,7 @@ class FaceX:
             CropPair(reference=Image.fromarray(a), output=Image.fromarray(b)) for a, b in pairs
         ]
         result = Result(
+            edit_id=_edit_id(photo, recipe, options),
             image=Image.fromarray(outcome.photo),
             mask=outcome.mask,
             recipe=recipe,
@@ -351,6 +353,13 @@ def _marked(
     from facex.safety.mark import embed, payload_of
 
     return np.asarray(embed(pixels, payload_of(edit_id), mask))
+
+
+def _edit_id(photo: Photo, recipe: Recipe, options: EditOptions) -> int:
+    """24 bits that name the edit; the same edit of the same photo again has the same name."""
+    digest = hashlib.sha256(photo.array.tobytes())
+    digest.update(f"{recipe.model_dump_json()} {options.seed} {options.steps}".encode())
+    return int.from_bytes(digest.digest()[:3], "big")
 
 
 def _photo(image: Picture) -> Photo:

@@ -134,7 +134,8 @@ class StepRunner:
         with self._timed("generate"):
             decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
         with self._timed("paste"):
-            return self._finish(targets, prepared, decoded, redecoded, kappa)
+            limit = mask if plan.by_mask else None
+            return self._finish(targets, prepared, decoded, redecoded, kappa, limit)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -252,6 +253,7 @@ class StepRunner:
         decoded: Tensor,
         redecoded: Tensor,
         kappa: Tensor,
+        limit: Floats | None = None,
     ) -> StepOutcome:
         photo = targets[0].photo
         outcome = StepOutcome(photo, np.zeros(photo.shape[:2], np.float32))
@@ -273,6 +275,10 @@ class StepRunner:
                 item.face.frame(item.size),
                 feather_radius=max(1.0, item.size * 0.008),
             )
+            if limit is not None:
+                # Resampling a mask spreads it by a pixel; the user drew a border, so it holds.
+                applied = np.where(limit > 0, applied, np.float32(0))
+                outcome.photo = np.where((limit > 0)[..., None], outcome.photo, photo)
             outcome.mask = np.maximum(outcome.mask, applied)
             outcome.references.append(_bytes(item.reference.image))
             outcome.outputs.append(_bytes((decoded[index].permute(1, 2, 0).numpy() + 1) / 2))

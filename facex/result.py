@@ -48,7 +48,7 @@ class Result:
         representations: per edited face what was assembled for it, batch size 1.
         timings: seconds per stage.
         warnings: one sentence each; empty if nothing was doubtful.
-        edit_id: random number of 24 bits that names this edit in the mark and in the metadata.
+        edit_id: number of 24 bits that names this edit in the mark and in the metadata.
         marked: the picture carries the invisible mark; `save` writes the metadata too.
     """
 

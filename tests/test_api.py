@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 import facex
 from facex.api import EditOptions
@@ -158,3 +158,9 @@ def test_an_edit_can_be_stopped_and_the_model_is_as_before(
     with pytest.raises(Interrupted):
         mini.gaze(astronaut, yaw=15, options=EditOptions(steps=3), progress=stop)
     assert np.array_equal(pixels(mini.gaze(astronaut, yaw=15, options=QUICK)), before)
+
+
+def test_a_badge_is_no_face(mini: facex.FaceX, astronaut: Image.Image) -> None:
+    pale = ImageEnhance.Color(astronaut).enhance(0.6)
+    top = mini.decompose(pale)[0].photo_from_crop[0, 1, 2]
+    assert top < 200  # the face spans y 83 to 171, the badge 330 to 435

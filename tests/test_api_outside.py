@@ -88,3 +88,16 @@ def test_no_pixel_outside_the_mask_changes(
     # Neither is trivial: most of the photo is outside, and inside something happened.
     assert 0.5 < outside.mean() < 1
     assert differs[result.mask > 0.9].mean() > 0.2
+
+
+@pytest.mark.parametrize("side", [300, 512])
+def test_inpaint_keeps_what_the_mask_leaves_black(
+    mini: facex.FaceX, astronaut: Image.Image, side: int
+) -> None:
+    picture = astronaut.resize((side, side), Image.Resampling.LANCZOS)
+    mask = Image.new("L", picture.size)
+    ImageDraw.Draw(mask).ellipse(tuple(v * side for v in (0.38, 0.22, 0.52, 0.34)), 255)
+    result = mini.inpaint(picture, mask, options=EditOptions(steps=1, mark=False))
+    changed = (np.asarray(picture) != np.asarray(result.image)).any(-1)
+    assert changed.any()
+    assert not changed[np.asarray(mask) == 0].any()

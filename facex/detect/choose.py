@@ -13,6 +13,9 @@ from facex.errors import NoFaceFound, OptionError
 if TYPE_CHECKING:
     from facex.detect.detector import Detection
 
+_DOUBTFUL = 0.15
+"""Share of the surest face's score below which a face does not count as the largest."""
+
 LikenessTo: TypeAlias = Callable[[Path], Sequence[float]]
 """Cosine similarity of identity, from the face of the given photo to each detection, in order."""
 
@@ -89,7 +92,10 @@ def choose_faces(
     if choice.kind == "all":
         return order
     if choice.kind == "largest":
-        return [max(order, key=lambda i: (detections[i].area, detections[i].score))]
+        # A doubtful find (a badge, a pattern) must not beat a sure one by its size.
+        least = max(detections[i].score for i in order) * _DOUBTFUL
+        sure = [i for i in order if detections[i].score >= least]
+        return [max(sure or order, key=lambda i: (detections[i].area, detections[i].score))]
     if choice.kind == "number":
         number = choice.number or 0
         if not 1 <= number <= len(order):

@@ -56,10 +56,12 @@ class FORD:
             )
 
     def to(self, device: torch.device | str) -> FORD:
-        """Moves the extractors that are modules; returns itself."""
+        """Moves the extractors, or the networks that they hold; returns itself."""
         for extractor in self.extractors:
-            if isinstance(extractor, nn.Module):
-                extractor.to(device)
+            held = [extractor, *getattr(extractor, "__dict__", {}).values()]
+            for module in held:
+                if isinstance(module, nn.Module):
+                    module.to(device)
         return self
 
     def __call__(

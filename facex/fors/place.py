@@ -27,6 +27,10 @@ Floats = NDArray[np.float32]
 _PLAIN: Final = 0.09
 """How far a colour may be from the border's and still count as plain background."""
 
+_BORDER_BUSY: Final = 0.35
+"""Share of border pixels of another colour above which there is no plain background; a thing may
+touch a side of its picture."""
+
 
 @dataclass(frozen=True)
 class _Anchor:
@@ -79,6 +83,8 @@ def cut_out(photo: Photo) -> tuple[Floats, Floats]:
 def _without_plain_background(rgb: Floats) -> Floats:
     border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
     plain = np.median(border, 0)
+    if float((np.abs(border - plain).max(-1) > _PLAIN).mean()) > _BORDER_BUSY:
+        return np.ones(rgb.shape[:2], np.float32)
     far = np.abs(rgb - plain).max(-1)
     opacity = np.clip((far - _PLAIN) / _PLAIN, 0, 1).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(opacity, (0, 0), 0.8), np.float32)

@@ -169,7 +169,7 @@ class RegionAssembler:
                 area = np.minimum(mask, np.float32(1))
                 image, shown = self._layer(name, layer, carried[name], target, size)
                 alpha = area * shown
-                colour = colour * (1 - alpha[..., None]) + image * alpha[..., None]
+                colour = colour * (1 - area[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
                 cover = cover * (1 - area) + alpha
         edit = self._edit(result_regions, size)

@@ -132,7 +132,7 @@ def load_scheduler(folder: Path) -> Any:
     kind = getattr(diffusers, str(name), None)
     if kind is None or not str(name).endswith("Scheduler"):
         raise WeightsCorrupt(f"{path}: diffusers has no scheduler {name!r}")
-    return kind.from_pretrained(folder)
+    return kind.from_pretrained(folder, local_files_only=True)
 
 
 def _load_ford(index: ModelIndex, folder: Path) -> FORD:

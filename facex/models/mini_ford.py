@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from facex.errors import ModelNotFound, WeightsCorrupt
 from facex.ford.decompose import FORD
 from facex.ford.gaze import GazeExtractor, GazeNet
@@ -34,7 +36,7 @@ def load_network(kind: type[Any], folder: Path) -> Any:
             "with --model, or reinstall facex"
         )
     try:
-        return kind.from_pretrained(folder, local_files_only=True).float().eval()
+        return kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32).eval()
     except FileNotFoundError as error:
         raise ModelNotFound(f"{folder} has no weights: {error}") from error
     except Exception as error:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -37,10 +38,15 @@ FORD_PARTS: Final[dict[str, type[Any]]] = {
 
 def store(kind: type[Any], source: Path, destination: Path) -> None:
     """Load one part and write its parameters in half precision; buffers stay exact."""
-    part = kind.from_pretrained(source)
+    part = kind.from_pretrained(source, local_files_only=True)
     for parameter in part.parameters():
         parameter.data = parameter.data.half()
     part.save_pretrained(destination)
+    # Where the weights were trained is nobody's business.
+    path = destination / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main() -> None:

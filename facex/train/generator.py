@@ -14,17 +14,19 @@ import shutil
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
 from diffusers.training_utils import EMAModel
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from facex.errors import OptionError
 from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
 from facex.frc.base import Base, mini_scheduler, mini_unet
@@ -32,10 +34,13 @@ from facex.frc.controller import FaceXController
 from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.klt import KLTAutoencoder
+from facex.models.mini_ford import load_network
 from facex.train.facecache import FaceCache
 from facex.train.make_cache import Teachers
 from facex.train.samples import Codes, Sample, SampleMaker
 from facex.train.sheet import write_sheet
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 class GeneratorConfig(BaseModel):
@@ -82,19 +87,19 @@ class GeneratorConfig(BaseModel):
     teachers: Path | None = None
     out: Path
     start: Path | None = None
-    minutes: float = 60.0
-    max_steps: int = 10_000_000
-    batch_size: int = 8
-    accumulate: int = 1
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    ema: float = 0.999
+    minutes: PositiveFloat = 60.0
+    max_steps: PositiveInt = 10_000_000
+    batch_size: PositiveInt = 8
+    accumulate: PositiveInt = 1
+    learning_rate: PositiveFloat = 3e-4
+    weight_decay: NonNegativeFloat = 0.01
+    ema: Share = 0.999
     base_channels: tuple[int, ...] = (128, 160, 160)
     layers_per_block: int = 1
-    drop_group: float = 0.08
-    drop_reference: float = 0.05
-    full_noise: float = 0.5
-    perceptual_share: float = 1.0
+    drop_group: Share = 0.08
+    drop_reference: Share = 0.05
+    full_noise: Share = 0.5
+    perceptual_share: Share = 1.0
     perceptual_weight: float = 1.0
     outside_weight: float = 0.1
     seed: int = 0
@@ -157,8 +162,9 @@ class GeneratorTrainer:
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.accumulate,
         )
+        _check_inputs(config)
         torch.manual_seed(config.seed)
-        vae = KLTAutoencoder.from_pretrained(config.vae).float().eval().requires_grad_(False)
+        vae = load_network(KLTAutoencoder, config.vae).requires_grad_(False)
         unet, controller, conditioner = self._parts(vae)
         self.base = Base(unet, vae.to(self.accelerator.device), mini_scheduler())
         controller.attach(unet)
@@ -181,12 +187,10 @@ class GeneratorTrainer:
         # A run that goes on keeps the architecture of its own last checkpoint.
         start = self.config.out / "model" if self._state_file.exists() else self.config.start
         if start is not None:
-            from diffusers import UNet2DConditionModel
-
             return (
-                UNet2DConditionModel.from_pretrained(start / "unet").float(),
-                FaceXController.from_pretrained(start / "controller").float(),
-                Conditioner.from_pretrained(start / "conditioner").float(),
+                load_network(UNet2DConditionModel, start / "unet"),
+                load_network(FaceXController, start / "controller"),
+                load_network(Conditioner, start / "conditioner"),
             )
         channels = vae.config["latent_channels"]
         unet = mini_unet(
@@ -204,7 +208,9 @@ class GeneratorTrainer:
         codes = Codes.load(str(self.config.codes))
         rows = np.random.default_rng(0).choice(len(codes), min(400, len(codes)), replace=False)
         examples = [codes.inputs(int(row)) for row in rows]
-        shapes = {name: tuple(value.shape) for name, value in examples[0].items()}
+        # In the order of the names, as a saved config gives them back: the optimizer knows
+        # parameters by their place.
+        shapes = {name: tuple(examples[0][name].shape) for name in sorted(examples[0])}
         conditioner = Conditioner(shapes, reference_channels=channels)
         for name in shapes:
             values = torch.cat([example[name] for example in examples])
@@ -380,6 +386,16 @@ class GeneratorTrainer:
         rows = [few["reference"], few["known"].expand(-1, 3, -1, -1) * 2 - 1]
         rows += [self._shown(few, clean, reference), few["target"]]
         write_sheet(rows, self.config.out / "sheet.png")
+
+
+def _check_inputs(config: GeneratorConfig) -> None:
+    for name in ("cache", "index", "codes", "vae"):
+        path = getattr(config, name)
+        if not path.exists():
+            raise OptionError(
+                f"{name}: there is no {path}; make it with facex.train.make_cache, "
+                "facex.train.encode_faces or facex.train.autoencoder"
+            )
 
 
 def condition_of(batch: dict[str, Any]) -> EditCondition:

@@ -46,9 +46,13 @@ def _step(**fields: Any) -> Plan:
     return plan_step(Step(**fields))
 
 
-_SWAP: Final = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
+_SWAP: Final = {
+    "identity": "source",
+    "texture": "source",
+    "regions": {"face": "source", "glasses": "source"},
+}
 PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
-    ("face", 0.42, _step(**_SWAP, edit=("face",))),
+    ("face", 0.42, _step(**_SWAP, edit=("face", "glasses"))),
     (
         "head",
         0.16,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_choices() -> None:
     assert choose_faces(FACES, FaceChoice()) == [2]
+    doubtful = replace(FACES[2], score=0.1)
+    assert choose_faces([*FACES[:2], doubtful], FaceChoice()) == [0]
     assert choose_faces(FACES, FaceChoice.parse("all")) == [1, 2, 0]
     assert [choose_faces(FACES, FaceChoice.parse(n))[0] for n in "123"] == [1, 2, 0]
 

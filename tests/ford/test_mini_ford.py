@@ -19,7 +19,8 @@ from facex.geometry.pose import euler_from_rotation, place
 from facex.geometry.shape_model import bundled
 from facex.geometry.topology import FACE_OVAL
 from facex.locate import LocatedFace
-from facex.models.mini_ford import MINI_FORD
+from facex.models.hub import BUNDLED
+from facex.models.mini_ford import MINI_FORD, load_mini_ford
 from facex.types import PARSING_CLASSES, PARSING_MIRROR, REGIONS, Region
 
 NAMES = ("astronaut", "hopper")
@@ -210,3 +211,10 @@ def test_faces_of_a_batch_do_not_mix(mini: facex.FaceX, seen: dict[str, Seen]) -
         torch.testing.assert_close(both[index].identity, alone.identity, atol=1e-3, rtol=0)
         torch.testing.assert_close(both[index].gaze, alone.gaze, atol=1e-3, rtol=0)
         assert (both[index].parsing == alone.parsing).float().mean() > 0.999
+
+
+def test_all_networks_move_to_a_device() -> None:
+    ford = load_mini_ford(BUNDLED / "ford").to("meta")
+    networks = [e.net for e in ford.extractors if hasattr(e, "net")]
+    assert networks
+    assert {p.device.type for net in networks for p in net.parameters()} == {"meta"}

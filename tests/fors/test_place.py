@@ -162,3 +162,10 @@ def test_it_turns_with_the_head() -> None:
     back, other = halves(-35)
     assert moved.mean() > columns.mean() > other.mean()
     assert abs(back - turned) <= 3
+
+
+def test_a_photo_is_no_thing_to_put_on(astronaut: Image.Image) -> None:
+    ramp = Image.linear_gradient("L")
+    for picture in (astronaut, Image.merge("RGB", [ramp] * 3)):
+        with pytest.raises(ImageRejected):
+            cut_out(read_photo(picture))

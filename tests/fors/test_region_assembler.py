@@ -241,3 +241,12 @@ def test_equal_light_changes_nothing_and_too_little_skin_says_nothing() -> None:
     nothing = np.zeros_like(skin)
     assert match_light(picture, nothing, picture, skin) is None
     assert match_light(picture, skin, picture, nothing) is None
+
+
+@pytest.mark.parametrize("yaw", [10, 25])
+def test_an_even_picture_stays_even(yaw: float) -> None:
+    """Where a layer fades, what is behind it shows, and nothing is added twice."""
+    target = made_up.picture((0.6, 0.6, 0.6))
+    plan = plan_step(Step(sliders={"yaw": yaw}))
+    assembler = RegionAssembler({"target": target}, plan, made_up.landmarks(yaw=yaw))
+    assert abs(assembler.assemble().image - 0.6).max() < 0.01

@@ -21,13 +21,14 @@ S, T, D = "source", "target", "driver"
 F = Factor
 FACE, HEAD, ALL = set(FACE_REGIONS), set(HEAD_REGIONS), set(REGIONS)
 LIPS, HAIR = Region.LIPS, Region.HAIR
+WORN = FACE | {Region.GLASSES}
 
 # Written out from DESIGN 7, not read from tasks.yaml: factors and regions that are not the
 # target's, what may change (None: the user's mask), and how to ask for the task.
 TABLE: dict[str, tuple[dict[Factor, str], dict[Region, str], set[Region] | None, dict]] = {
     "inpaint": ({}, {}, None, {}),
     "inpaint guided": ({F.IDENTITY: S}, {}, None, {"given": (S,)}),
-    "swap": ({F.IDENTITY: S, F.TEXTURE: S}, dict.fromkeys(FACE, S), FACE, {}),
+    "swap": ({F.IDENTITY: S, F.TEXTURE: S}, dict.fromkeys(WORN, S), WORN, {}),
     "head-swap": (
         {F.IDENTITY: S, F.TEXTURE: S, F.HAIR: S}, dict.fromkeys(HEAD, S), HEAD, {},
     ),

@@ -49,7 +49,7 @@ TABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "stylize": ("TTTTTTTT", {"style": "pencil"}),
 }
 FOREIGN_REGIONS: dict[str, tuple[Region, ...]] = {
-    "swap": FACE_REGIONS,
+    "swap": (*FACE_REGIONS, Region.GLASSES),
     "head-swap": HEAD_REGIONS,
     "attribute lips": (Region.LIPS,),
     "attribute hair": (Region.HAIR,),

@@ -108,10 +108,7 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(
     data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the third step, after a checkpoint in each step before it."""
-    start = whole / "model"
-    unbroken = config(data, tmp_path / "unbroken", start=start)
-    GeneratorTrainer(unbroken).run()
-    settings = config(data, tmp_path / "run", start=start, save_minutes=0)
+    settings = config(data, tmp_path / "run", save_minutes=0)
     killed = GeneratorTrainer(settings)
     micro_step = killed._micro_step
 
@@ -131,11 +128,11 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(
     resumed = GeneratorTrainer(settings)
     assert resumed.step == 2
     resumed.run()
-    assert state(unbroken.out)["step"] == 3
-    assert_same(state(settings.out), state(unbroken.out))
+    assert state(whole)["step"] == 3
+    assert_same(state(settings.out), state(whole))
     for part in ("unet", "controller", "conditioner"):
         name = f"model/{part}/diffusion_pytorch_model.safetensors"
-        assert (settings.out / name).read_bytes() == (unbroken.out / name).read_bytes(), part
+        assert (settings.out / name).read_bytes() == (whole / name).read_bytes(), part
 
 
 def test_gradients_are_added_up_over_the_same_samples(data: Path, tmp_path: Path) -> None:
@@ -275,6 +272,8 @@ def written(data: Path, path: Path, **changes: Any) -> Path:
         ("learning_rate", {}),
         ("learning_rat", 1e-3),
         ("cache", 7),
+        ("batch_size", 0),
+        ("ema", 3.0),
     ],
 )
 def test_a_wrong_value_is_named(data: Path, tmp_path: Path, key: str, value: Any) -> None:
@@ -286,6 +285,13 @@ def test_a_wrong_value_is_named(data: Path, tmp_path: Path, key: str, value: Any
     # The same when it comes from the command line.
     with pytest.raises(OptionError, match=rf": {key}\b"):
         train_command(written(data, tmp_path / "train.yaml"), {key: value})
+
+
+def test_a_missing_cache_is_one_sentence(data: Path, tmp_path: Path) -> None:
+    path = written(data, tmp_path / "train.yaml", cache=str(tmp_path / "nowhere"))
+    with pytest.raises(OptionError, match="cache: there is no") as caught:
+        train_command(path, {})
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_value_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Regions: what should have changed, how far, and that nothing else did.
+
+A region taken from another picture is cut out of result, source and target by the judge's
+landmarks (or at the same place, where landmarks do not show it), brought to the same size and the
+same mean and spread of every channel, because the light is the target's by recipe; then LPIPS
+says to whom it is nearer. Hair colour is measured apart, in CIELAB.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.evaluate.faces import Pixels
+from facex.evaluate.judges import Reading, as_tensor
+from facex.evaluate.view import Measure, Values, View
+from facex.geometry.topology import region_polygon_mask
+from facex.imaging.warp import Similarity
+from facex.recipes.values import NONE, TARGET
+from facex.types import FACE_REGIONS, Region
+
+MEASURES: Final = {
+    "outside_max": Measure("largest change outside the edit, of 255", "down"),
+    "outside_mean": Measure("mean change outside the edit, of 255", "down"),
+    "region_nearer": Measure("region nearer to the source than to the target (LPIPS)", "up"),
+    "region_lpips": Measure("LPIPS of the region to the source's", "down"),
+    "region_target_lpips": Measure("LPIPS of the region to the target's", "none"),
+    "hair_lab": Measure("hair colour error against the source, CIELAB", "down"),
+    "skin_lab": Measure("skin colour against the target, CIELAB", "none"),
+}
+PATCH: Final = 96
+_SEEN: Final = 0.01
+"""Share of the picture from which hair has a colour to speak of."""
+_BY_OUTLINE: Final = {
+    Region.BROWS: "brows", Region.EYES: "eyes", Region.NOSE: "nose", Region.LIPS: "lips",
+    Region.SKIN: "face", Region.BEARD: "beard",
+}  # fmt: skip
+
+
+def measures(name: str) -> Measure | None:
+    """What a number of this file means."""
+    return MEASURES.get(name.partition(":")[0])
+
+
+def measure(view: View) -> Values:
+    """Change outside, and nearness of every region that comes from another picture."""
+    values: Values = {}
+    target = view.pictures[TARGET]
+    if view.edit is not None:
+        outside = view.edit <= 0
+        gap = np.abs(view.output.astype(np.int16) - target)[outside]
+        values["outside_max"] = float(gap.max()) if gap.size else 0.0
+        values["outside_mean"] = float(gap.mean()) if gap.size else 0.0
+    if "skin" not in view.reading:
+        return values
+    skin = view.reading["skin"] - view.readings[TARGET]["skin"]
+    values["skin_lab"] = float(np.linalg.norm(skin))
+    taken = _taken(view)
+    hair = taken.get(Region.HAIR)
+    if hair is not None and hair in view.readings:
+        wanted, found = view.readings[hair]["hair"], view.reading["hair"]
+        if wanted[3] > _SEEN and found[3] > _SEEN:
+            values["hair_lab"] = float(np.linalg.norm(wanted[:3] - found[:3]))
+    if view.lpips is not None and len(view.plans) == 1:
+        values |= _nearness(view, taken)
+    return values
+
+
+def _taken(view: View) -> dict[Region, str]:
+    """Regions of the result that come from another picture, and from which."""
+    taken: dict[Region, str] = {}
+    for plan in view.plans:
+        for region, origin in plan.pixels.items():
+            if origin not in (TARGET, NONE):
+                taken[region] = origin
+    return taken
+
+
+def _nearness(view: View, taken: dict[Region, str]) -> Values:
+    """Only where few regions were taken: for a whole face it would be the face again."""
+    chosen = {region for region in taken if region in _BY_OUTLINE or region is Region.HAIR}
+    if not chosen or set(FACE_REGIONS) <= chosen or view.lpips is None:
+        return {}
+    found: Values = {}
+    own = []
+    for region in sorted(chosen):
+        source = taken[region]
+        result = region_patch(view.output, view.reading, region)
+        patches = [
+            alike(region_patch(view.pictures[role], view.readings[role], region), result)
+            for role in (source, TARGET)
+        ]
+        first, second = view.lpips(as_tensor([result, result]), as_tensor(patches)).tolist()
+        own.append((float(first), float(second)))
+        found[f"region_nearer:{region.value}"] = float(first < second)
+    means = np.array(own).mean(0)
+    nearer = float(np.mean([a < b for a, b in own]))
+    return {
+        **found,
+        "region_nearer": nearer,
+        "region_lpips": float(means[0]),
+        "region_target_lpips": float(means[1]),
+    }
+
+
+def region_patch(picture: Pixels, reading: Reading, region: Region) -> Pixels:
+    """A region upright at a standard size, ``(96, 96, 3)``; hair: the upper part of the crop."""
+    size = picture.shape[0]
+    outline = _BY_OUTLINE.get(region)
+    if outline is None:
+        upper = np.ascontiguousarray(picture[: size * 3 // 4])
+        return np.asarray(cv2.resize(upper, (PATCH, PATCH), interpolation=cv2.INTER_AREA))
+    points = np.asarray(reading["points"], np.float64)
+    line = points[263, :2] - points[33, :2]
+    angle = float(np.arctan2(line[1], line[0]))
+    mask = region_polygon_mask(points, outline, size)
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        return np.zeros((PATCH, PATCH, 3), np.uint8)
+    centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+    away = np.stack([columns + 0.5, rows + 0.5], 1) - centre
+    upright = away @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    side = 2.3 * max(np.abs(upright).max(0).max(), 4.0)
+    turn = Similarity.from_parts(scale=side / PATCH, rotation=angle)
+    middle = turn.apply(np.array([[PATCH / 2, PATCH / 2]]))[0]
+    matrix = np.array(turn.matrix)
+    matrix[:, 2] += centre - middle
+    # OpenCV puts pixel centres at whole numbers.
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    patch = cv2.warpAffine(
+        picture, matrix, (PATCH, PATCH), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(patch, np.uint8)
+
+
+def alike(patch: Pixels, like: Pixels) -> Pixels:
+    """A patch with the mean and spread of every channel of another one."""
+
+    def moments(values: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+        flat = values.reshape(-1, 3).astype(np.float64)
+        return flat.mean(0), flat.std(0) + 1e-3
+
+    mean, spread = moments(patch)
+    wanted, width = moments(like)
+    moved = (patch.astype(np.float64) - mean) / spread * width + wanted
+    return np.asarray(np.clip(np.round(moved), 0, 255), np.uint8)

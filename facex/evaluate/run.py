@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protocols x systems: make the pictures that are missing, read them, measure, sum up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.errors import FaceXError
+from facex.evaluate.baselines import BASELINES, Materials, baseline
+from facex.evaluate.editor import Edited, Editor, owners
+from facex.evaluate.faces import FaceSet, Pixels
+from facex.evaluate.groups import groups_of
+from facex.evaluate.judges import Judge, Reading, in_chunks
+from facex.evaluate.masks import hole_mask
+from facex.evaluate.metrics import metric
+from facex.evaluate.metrics.identity import PREFIX
+from facex.evaluate.protocols import Case, Protocol, cases_of, list_hash
+from facex.evaluate.store import Store
+from facex.evaluate.summary import ProtocolResult, SystemResult
+from facex.evaluate.view import Gallery, Values, View
+from facex.recipes.plan import plan_recipe
+from facex.recipes.values import TARGET
+
+OURS: Final = "ours"
+MEASURE_VERSION: Final = 1
+"""Goes up when a metric changes, so that kept numbers are not mixed with new ones."""
+
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    return None
+
+
+@dataclass
+class Runner:
+    """Runs protocols on one set of faces.
+
+    Attributes:
+        faces: the faces.
+        judge: reads pictures.
+        store: where everything is kept.
+        editor: the model, or None: the pictures of ``ours`` are there already.
+        progress: called with (done, total, what).
+    """
+
+    faces: FaceSet
+    judge: Judge
+    store: Store
+    editor: Editor | None
+    progress: Progress = _silent
+    _faces_read: dict[str, Reading] = field(default_factory=dict)
+    _gallery_read: dict[str, Reading] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        text = json.dumps([self.judge.names, MEASURE_VERSION], sort_keys=True)
+        self._tag = hashlib.sha256(text.encode()).hexdigest()[:8]
+        self._faces_read = self.store.readings(f"faces-{self._tag}")
+        self._gallery_read = self.store.readings(f"gallery-{self._tag}")
+
+    def run(
+        self, protocol: Protocol, limit: int | None = None, cases: Sequence[Case] | None = None
+    ) -> ProtocolResult:
+        """Measure a protocol on the first ``limit`` cases of its list.
+
+        Args:
+            protocol: what to do.
+            limit: None takes the whole list.
+            cases: the list, where it is not drawn from the faces (``external``).
+        """
+        whole = cases_of(protocol, self.faces) if cases is None else list(cases)
+        chosen = whole[:limit]
+        start = time.perf_counter()
+        failed = self._make(protocol, chosen)
+        making = time.perf_counter() - start
+        good = [case for case in chosen if case.key not in failed]
+        galleries = self._galleries(protocol, whole)
+        self._read_faces({name for case in good for name in case.faces.values()})
+        systems: dict[str, SystemResult] = {}
+        readings: dict[str, dict[str, Reading]] = {}
+        for system in (OURS, *protocol.baselines):
+            if system not in BASELINES and self.editor is None and system != OURS:
+                continue
+            records, readings[system] = self._measure(protocol, system, good, galleries)
+            systems[system] = SystemResult(
+                records, self._summaries(protocol, records, readings[system])
+            )
+        return ProtocolResult(
+            protocol=protocol,
+            cases=good,
+            total=len(whole),
+            list_hash=list_hash(protocol, whole),
+            failed=failed,
+            systems=systems,
+            groups={
+                case.key: groups_of(self.faces.rows[case.target], self._faces_read[case.target])
+                for case in good
+            },
+            seconds=making,
+        )
+
+    def picture(self, protocol: Protocol, system: str, case: Case) -> Pixels:
+        """The picture of a system, from disk or made again where that is cheap."""
+        if system in BASELINES:
+            return np.asarray(baseline(system, self._materials(protocol, case)))
+        return self.store.picture(protocol.name, system, case.key)
+
+    def hole(self, protocol: Protocol, case: Case) -> NDArray[np.float32] | None:
+        """The hole of an inpainting case."""
+        if protocol.hole is None:
+            return None
+        return hole_mask(protocol.hole, self.faces.side, case.seed).astype(np.float32)
+
+    def _materials(self, protocol: Protocol, case: Case) -> Materials:
+        faces = case.faces
+        return Materials(
+            {role: self.faces.image(name) for role, name in faces.items()},
+            {role: self._faces_read[name] for role, name in faces.items()},
+            self.hole(protocol, case),
+        )
+
+    def _make(self, protocol: Protocol, cases: Sequence[Case]) -> dict[str, str]:
+        """Make the model's pictures that are missing; what failed, by case."""
+        name = protocol.name
+        missing = [c for c in cases if not self.store.has_picture(name, OURS, c.key)]
+        failed: dict[str, str] = {}
+        if self.editor is None:
+            return {case.key: "no picture" for case in missing}
+        for part in in_chunks(len(missing)):
+            self.progress(part.start, len(missing), f"{name}: editing")
+            chunk = missing[part]
+            try:
+                self._keep(protocol, chunk, self.editor.edit(protocol, chunk))
+            except FaceXError:
+                for case in chunk:
+                    try:
+                        self._keep(protocol, [case], self.editor.edit(protocol, [case]))
+                    except FaceXError as error:
+                        failed[case.key] = str(error)
+        return failed
+
+    def _keep(self, protocol: Protocol, cases: Sequence[Case], edited: Iterable[Edited]) -> None:
+        name, store = protocol.name, self.store
+        for case, item in zip(cases, edited, strict=True):
+            if protocol.keep_steps:
+                for number, picture in enumerate(item.steps, 1):
+                    store.save_picture(name, "step", f"{case.key}.{number}", picture)
+            mask = np.asarray(np.ceil(item.mask * 255), np.uint8)
+            store.save_picture(name, "mask", case.key, mask)
+            if "reference" in protocol.baselines:
+                store.save_picture(name, "reference", case.key, item.reference)
+            if "roundtrip" in protocol.baselines and self.editor is not None:
+                through = self.editor.roundtrip(self.faces.image(case.target))
+                store.save_picture(name, "roundtrip", case.key, through)
+            # Last, because its presence says that the case is complete.
+            store.save_picture(name, OURS, case.key, item.output)
+
+    def _galleries(self, protocol: Protocol, whole: Sequence[Case]) -> dict[str, Gallery]:
+        if "identity" not in protocol.metrics:
+            return {}
+        roles = [TARGET, *(r for r, who in protocol.pictures.items() if who == "other")]
+        members = {role: [case.faces[role] for case in whole] for role in roles}
+        self._read_gallery({name for names in members.values() for name in names})
+        return {role: self._gallery(names) for role, names in members.items()}
+
+    def _gallery(self, names: Sequence[str]) -> Gallery:
+        rows = [self._gallery_read[name] for name in names]
+        keys = [key for key in rows[0] if key.startswith(PREFIX)]
+        return Gallery(
+            tuple(self.faces.person(name) for name in names),
+            {key.removeprefix(PREFIX): np.stack([row[key] for row in rows]) for key in keys},
+        )
+
+    def _read_gallery(self, names: Iterable[str]) -> None:
+        self._read(sorted(names), self._gallery_read, f"gallery-{self._tag}", light=True)
+
+    def _read_faces(self, names: Iterable[str]) -> None:
+        self._read(sorted(names), self._faces_read, f"faces-{self._tag}", light=False)
+
+    def _read(
+        self, names: Sequence[str], known: dict[str, Reading], file: str, *, light: bool
+    ) -> None:
+        missing = [name for name in names if name not in known]
+        for part in in_chunks(len(missing), 64):
+            self.progress(part.start, len(missing), "reading faces")
+            chunk = missing[part]
+            found = self.judge.read([self.faces.image(name) for name in chunk], light=light)
+            known.update(zip(chunk, found, strict=True))
+            self.store.save_readings(file, known)
+
+    def _measure(
+        self,
+        protocol: Protocol,
+        system: str,
+        cases: Sequence[Case],
+        galleries: Mapping[str, Gallery],
+    ) -> tuple[dict[str, Values], dict[str, Reading]]:
+        """Numbers and readings of the cases of one system, by case."""
+        file = f"{protocol.name}--{system}-{self._tag}"
+        records, readings = self.store.records(file), self.store.readings(file)
+        missing = [c for c in cases if c.key not in records or c.key not in readings]
+        for part in in_chunks(len(missing)):
+            self.progress(part.start, len(missing), f"{protocol.name}: measuring {system}")
+            chunk = missing[part]
+            pictures = [self.picture(protocol, system, case) for case in chunk]
+            found = self.judge.read(pictures)
+            for case, picture, reading in zip(chunk, pictures, found, strict=True):
+                view = self._view(protocol, system, case, picture, reading, galleries)
+                values: Values = {}
+                for name in protocol.metrics:
+                    values |= metric(name).measure(view)
+                readings[case.key], records[case.key] = reading, values
+            self.store.save_readings(file, readings)
+            self.store.save_records(file, records)
+        keys = [case.key for case in cases]
+        return {k: records[k] for k in keys}, {k: readings[k] for k in keys}
+
+    def _view(
+        self,
+        protocol: Protocol,
+        system: str,
+        case: Case,
+        picture: Pixels,
+        reading: Reading,
+        galleries: Mapping[str, Gallery],
+    ) -> View:
+        given = self._materials(protocol, case)
+        plans = () if protocol.damage is not None else plan_recipe(protocol.recipe(case))
+        edit: NDArray[np.float32] | None = None
+        if system == OURS and self.store.has_picture(protocol.name, "mask", case.key):
+            mask = self.store.picture(protocol.name, "mask", case.key)
+            edit = mask.astype(np.float32) / np.float32(255)
+        return View(
+            output=picture,
+            reading=reading,
+            pictures=given.pictures,
+            readings=given.readings,
+            people={role: self.faces.person(name) for role, name in case.faces.items()},
+            plans=plans,
+            owners=owners(plans),
+            galleries=galleries,
+            truth=given.pictures[TARGET] if protocol.truth else None,
+            hole=given.hole,
+            edit=edit,
+            steps=self._steps(protocol, case) if system == OURS else [],
+            lpips=self.judge.lpips,
+        )
+
+    def _steps(self, protocol: Protocol, case: Case) -> list[tuple[Pixels, Reading]]:
+        if not protocol.keep_steps:
+            return []
+        pictures: list[Pixels] = []
+        while self.store.has_picture(protocol.name, "step", f"{case.key}.{len(pictures) + 1}"):
+            key = f"{case.key}.{len(pictures) + 1}"
+            pictures.append(self.store.picture(protocol.name, "step", key))
+        return list(zip(pictures, self.judge.read(pictures), strict=True))
+
+    def _summaries(
+        self,
+        protocol: Protocol,
+        records: Mapping[str, Values],
+        readings: Mapping[str, Reading],
+    ) -> dict[str, Any]:
+        """Numbers that only all cases together have."""
+        found: dict[str, Any] = {}
+        for name in protocol.metrics:
+            module = metric(name)
+            if hasattr(module, "summarise"):
+                found |= module.summarise(list(records.values()))
+            if hasattr(module, "compare") and self.judge.features is not None:
+                self._read_gallery(self.faces.names)
+                outputs = [r["features"] for r in readings.values()]
+                real = [self._gallery_read[n]["features"] for n in self.faces.names]
+                if len(outputs) > 1:
+                    network = self.judge.features.name
+                    found |= module.compare(np.stack(outputs), np.stack(real), network)
+        return found
