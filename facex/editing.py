@@ -18,12 +18,12 @@ from facex.ford.representation import FaceRepresentation
 from facex.fors.motion import geometry_of, result_geometry, token_inputs
 from facex.fors.place import place_picture
 from facex.fors.region_assembler import (
-    FacePicture,
     ReferenceImage,
     RegionAssembler,
     higher_resolution,
     with_colours,
 )
+from facex.fors.region_masks import FacePicture
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline

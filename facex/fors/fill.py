@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Smooth filling of unknown pixels (push-pull pyramid), so that masks leave no hard edges."""
+"""Filling of unknown pixels: smoothly (push-pull pyramid), or with a lender's texture."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+
+_LEAST_LENT: Final = 0.05
+_LEAST_SHARED: Final = 0.01
+"""Share of the picture that both must show before their colours can be compared."""
+_SMOOTH: Final = 0.02
+"""Width of what counts as smooth, as a share of the picture's side."""
 
 
 def push_pull(image: Floats, known: Floats) -> Floats:
@@ -26,6 +34,54 @@ def push_pull(image: Floats, known: Floats) -> Floats:
     if known.min() >= 1 or known.max() <= 0:
         return image.copy()
     return _level(image * known[..., None], known)
+
+
+def borrow(
+    image: Floats,
+    known: Floats,
+    lender: Floats,
+    usable: Floats,
+    trust: float,
+    *,
+    match: bool = True,
+) -> tuple[Floats, Floats]:
+    """Fill unknown pixels with another picture's texture in the colours of what is around them.
+
+    The smooth part of the difference between the two, where both are known, is continued into the
+    hole and added to the lender: its detail, but no border to be seen.
+
+    Args:
+        image: ``(H, W, 3)`` in [0, 1].
+        known: ``(H, W)`` in [0, 1].
+        lender: ``(H, W, 3)`` in [0, 1].
+        usable: ``(H, W)`` in [0, 1], where the lender shows what is wanted.
+        trust: how known a borrowed pixel is, 0 to 1.
+        match: bring the lender to the colours of the surroundings.
+
+    Returns:
+        The image and how far it is known now.
+    """
+    lent = (1 - known) * usable
+    both = known * usable
+    if lent.max() < _LEAST_LENT:
+        return image, known
+    filled = lender
+    if match:
+        if both.sum() < _LEAST_SHARED * both.size:
+            return image, known
+        filled = np.clip(lender + _smooth_difference(image, lender, both), 0, 1)
+    blend = (known / np.maximum(known + lent, 1e-4))[..., None]
+    blend = np.where(lent[..., None] > 0, blend, np.float32(1))
+    mixed = image * blend + filled * (1 - blend)
+    return mixed.astype(np.float32), np.asarray(known + lent * trust, np.float32)
+
+
+def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
+    sigma = image.shape[0] * _SMOOTH
+    weight = cv2.GaussianBlur(both, (0, 0), sigma)
+    difference = cv2.GaussianBlur((image - lender) * both[..., None], (0, 0), sigma)
+    difference = difference / np.maximum(weight, 1e-4)[..., None]
+    return push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
 
 
 def _level(weighted: Floats, weight: Floats) -> Floats:

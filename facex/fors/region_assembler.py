@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.fill import push_pull
+from facex.fors.fill import borrow, push_pull
+from facex.fors.region_masks import FacePicture, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import (
@@ -28,9 +29,8 @@ from facex.geometry.texture_map import (
     render_position_map,
     scale_points,
 )
-from facex.geometry.topology import FACE_OVAL, region_polygon_mask
 from facex.recipes.plan import Plan
-from facex.types import FACE_REGIONS, REGION_CLASSES, Factor, Region
+from facex.types import FACE_REGIONS, PARSING_CLASSES, Factor, Region
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.floating]
@@ -52,32 +52,21 @@ LAYERS: Final[tuple[tuple[Region, ...], ...]] = (
 MIRRORED_TRUST: Final = 0.45
 """How much the mirrored half counts as known; just above the threshold of being shown."""
 
+BORROWED_TRUST: Final = 0.5
+"""How much skin of the person who is replaced counts as known, where the source shows none."""
+
+_MOUTH: Final = PARSING_CLASSES.index("mouth")
+_BEARD_CONTRAST: Final = 0.07
+"""Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
+
+_HIDDEN_LEAST: Final = 0.004
+"""Share of the picture that must be missing before the mirror image or a lender is asked."""
+
+SPARE: Final = "spare"
+"""Name of a picture that lends skin in place of the target, as training needs it."""
+
 STAYS_PUT: Final = frozenset({Region.BACKGROUND, Region.CLOTH})
 """Regions of the target that do not follow its head."""
-
-
-@dataclass(frozen=True)
-class FacePicture:
-    """A decomposed picture as the assembler needs it.
-
-    Attributes:
-        image: ``(h, w, 3)`` RGB uint8 or float32 in [0, 1], the aligned crop at any resolution.
-        landmarks: ``(478, 3)`` in units of ``crop_size``.
-        parsing: ``(S, S)`` uint8 class ids, S = ``crop_size``.
-        crop_size: side of the frame that landmarks and parsing live in.
-    """
-
-    image: NDArray[np.generic]
-    landmarks: Points
-    parsing: NDArray[np.uint8]
-    crop_size: int
-
-    @property
-    def pixels(self) -> Floats:
-        """The image as float32 in [0, 1]."""
-        if self.image.dtype == np.uint8:
-            return np.multiply(self.image, np.float32(1 / 255), dtype=np.float32)
-        return self.image.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -99,23 +88,15 @@ class ReferenceImage:
     colours: Mapping[str, ColourMap | None]
 
 
-def region_masks(picture: FacePicture) -> dict[Region, Floats]:
-    """Soft masks ``(S, S)`` of the regions of a picture, by parser and landmarks."""
-    parsing, size = picture.parsing, picture.crop_size
-    masks = {}
-    for region, classes in REGION_CLASSES.items():
-        if classes:
-            masks[region] = np.isin(parsing, classes).astype(np.float32)
-    # Other people's faces in the picture are not this face.
-    near = _near_face(picture.landmarks, size)
-    for region in FACE_REGIONS:
-        if region in masks:
-            masks[region] = masks[region] * near
-    area = region_polygon_mask(picture.landmarks, "beard", size).astype(np.float32)
-    lower = masks[Region.SKIN] * np.clip(area, 0, 1)
-    masks[Region.BEARD] = lower
-    masks[Region.SKIN] = masks[Region.SKIN] - lower
-    return masks
+@dataclass(frozen=True)
+class _Carried:
+    """How a picture comes into the result; ``field`` None: it stays where it is.
+
+    ``mirrored`` carries the picture's mirror image, where half of the face is turned away.
+    """
+
+    field: WarpField | None
+    mirrored: WarpField | None = None
 
 
 class RegionAssembler:
@@ -146,7 +127,7 @@ class RegionAssembler:
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
         for name, masks in self.masks.items():
             if name != TARGET:
-                _trim_face(masks)
+                trim_face(masks)
         self.colours: dict[str, ColourMap | None] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
@@ -167,7 +148,7 @@ class RegionAssembler:
                 painted[name] = painted.get(name, np.float32(0)) + mask
             for name, mask in painted.items():
                 area = np.minimum(mask, np.float32(1))
-                image, shown = self._layer(name, layer, carried[name], target, size)
+                image, shown = self._layer(name, layer, carried[name], target)
                 alpha = area * shown
                 colour = colour * (1 - area[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
@@ -184,6 +165,8 @@ class RegionAssembler:
         if self.plan.by_mask and self.mask is not None:
             known = known * (edit < 1e-3)
         known = known.astype(np.float32)
+        if self._lends:
+            image, known = self._lend(image.astype(np.float32), known, edit, target)
         image = push_pull(image.astype(np.float32), known)
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
@@ -196,67 +179,59 @@ class RegionAssembler:
         used = set(self.plan.pixels.values()) - {NONE}
         return [name for name in self.pictures if name in used]
 
-    def _carry(self, name: str, size: int) -> WarpField | None:
-        """The warp of a picture into the result; None: it stays where it is."""
+    def _carry(self, name: str, size: int) -> _Carried:
+        """The warp of a picture into the result."""
         if name == TARGET and self.still:
-            return None
+            return _Carried(None)
         picture = self.pictures[name]
-        return mesh_warp(
-            # Both in the result's pixels: what stays in place has displacement 0 at every size.
-            scale_points(np.asarray(picture.landmarks), size / picture.crop_size),
-            scale_points(self.result, size / self._crop),
-            size,
-            anchor_far=name == TARGET,
-        )
+        # Both in the result's pixels: what stays in place has displacement 0 at every size.
+        place = scale_points(self.result, size / self._crop)
+        points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
+        field = mesh_warp(points, place, size, anchor_far=name == TARGET)
+        hidden = (field.inside > 0) * (1 - field.visible)
+        if name == SPARE or hidden.mean() < _HIDDEN_LEAST:
+            return _Carried(field)
+        flipped = points[_mirror()] * [-1.0, 1.0, 1.0] + [size, 0.0, 0.0]
+        return _Carried(field, mesh_warp(flipped, place, size, extend=False))
 
-    def _region(self, name: str, region: Region, field: WarpField | None, size: int) -> Floats:
+    def _region(self, name: str, region: Region, carried: _Carried, size: int) -> Floats:
         mask = self.masks[name][region]
+        field = carried.field
         if field is None or (name == TARGET and region in STAYS_PUT):
             return _resized(mask, size)
-        return _drawn(field, mask)
+        own = _drawn(field, mask)
+        if carried.mirrored is None or region not in FACE_REGIONS:
+            return own
+        # What the source hides has its place from the other half of its face.
+        other = _drawn(carried.mirrored, np.ascontiguousarray(mask[:, ::-1]))
+        turned = (field.inside > 0) * (1 - field.visible)
+        return np.asarray(own + (other * carried.mirrored.visible - own) * turned, np.float32)
 
     def _layer(
-        self,
-        name: str,
-        layer: tuple[Region, ...],
-        field: WarpField | None,
-        target: Floats,
-        size: int,
+        self, name: str, layer: tuple[Region, ...], carried: _Carried, target: Floats
     ) -> tuple[Floats, Floats]:
         """Pixels of a picture in the result's place, and where they are really shown."""
-        everywhere = np.ones((size, size), np.float32)
+        field, size = carried.field, target.shape[0]
         if field is None or (name == TARGET and layer[0] in STAYS_PUT):
-            return target, everywhere
+            return target, np.ones((size, size), np.float32)
         picture = self.pictures[name]
         image = _drawn(field, picture.pixels)
         shown = field.visible
-        if layer == FACE_REGIONS:
-            image, shown = self._mirror_hidden(name, field, image, size)
+        if layer == FACE_REGIONS and carried.mirrored is not None:
+            image, shown = self._mirror_hidden(name, field, carried.mirrored, image)
         if name != TARGET and self.plan.factors[Factor.LIGHT] == TARGET:
-            image = self._recolour(name, layer, field, image, target, size)
+            image = self._recolour(name, layer, carried, image, target)
         return image, shown
 
     def _mirror_hidden(
-        self, name: str, field: WarpField, image: Floats, size: int
+        self, name: str, field: WarpField, other: WarpField, image: Floats
     ) -> tuple[Floats, Floats]:
         """Show the other half of the face where the source's own half is turned away.
 
         Faces are nearly symmetric, so the mirrored picture is a better guess than none; it counts
         as half known, for the generator to correct.
         """
-        hidden = (field.inside > 0) * (1 - field.visible)
-        if hidden.mean() < 0.004:
-            return image, field.visible
-        picture = self.pictures[name]
-        side = picture.crop_size
-        flipped = np.asarray(picture.landmarks)[_mirror()] * [-1.0, 1.0, 1.0] + [side, 0.0, 0.0]
-        other = mesh_warp(
-            scale_points(flipped, size / side),
-            scale_points(self.result, size / self._crop),
-            size,
-            extend=False,
-        )
-        pixels = np.ascontiguousarray(picture.pixels[:, ::-1])
+        pixels = np.ascontiguousarray(self.pictures[name].pixels[:, ::-1])
         skin = np.ascontiguousarray(self._face_mask(name)[:, ::-1])
         mirrored = _drawn(other, pixels)
         usable = other.visible * _drawn(other, skin)
@@ -275,17 +250,17 @@ class RegionAssembler:
         self,
         name: str,
         layer: tuple[Region, ...],
-        field: WarpField,
+        carried: _Carried,
         image: Floats,
         target: Floats,
-        size: int,
     ) -> Floats:
         if name not in self.colours:
+            size = target.shape[0]
             skin = [Region.SKIN, Region.NOSE, Region.BEARD]
-            shown = sum(self._region(name, region, field, size) for region in skin)
+            shown = sum(self._region(name, region, carried, size) for region in skin)
             own = sum(_resized(self.masks[TARGET][region], size) for region in skin)
             self.colours[name] = match_light(
-                image, shown * field.visible, target, np.asarray(own, np.float32)
+                image, np.asarray(shown, np.float32), target, np.asarray(own, np.float32)
             )
         colours = self.colours[name]
         if colours is None:
@@ -296,20 +271,55 @@ class RegionAssembler:
             colours = ColourMap(np.array([light, 1, 1], np.float32), np.zeros(3, np.float32))
         return colours.apply(image)
 
+    @property
+    def _lends(self) -> bool:
+        """Somebody else's face is shown, and where it cannot be, the replaced skin is a guess."""
+        plan = self.plan
+        return (
+            plan.pixels[Region.SKIN] not in (TARGET, NONE)
+            and plan.reference == "warped"
+            and not plan.by_mask
+        )
+
+    def _lend(
+        self, image: Floats, known: Floats, edit: Floats, target: Floats
+    ) -> tuple[Floats, Floats]:
+        """Skin where the source shows none: under its fringe, its hat, beyond its profile."""
+        if ((1 - known) * edit).mean() < _HIDDEN_LEAST:
+            return image, known
+        size = target.shape[0]
+        name = SPARE if SPARE in self.pictures else TARGET
+        carried = self._carry(name, size)
+        lender = target
+        shown = np.ones_like(known)
+        if carried.field is not None:
+            lender = _drawn(carried.field, self.pictures[name].pixels)
+            shown = carried.field.visible
+        skin = self._region(name, Region.SKIN, carried, size) * shown
+        jaw = self._region(name, Region.BEARD, carried, size) * shown
+        skin = skin + jaw * _likeness(lender, jaw, skin)
+        image, known = borrow(image, known, lender, skin * (edit > 0), BORROWED_TRUST)
+        # A smile shows teeth that a closed mouth never had; they keep their own colour.
+        label = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
+        teeth = _resized(label, size) if carried.field is None else _drawn(carried.field, label)
+        return borrow(image, known, lender, teeth * shown * edit, BORROWED_TRUST, match=False)
+
     def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
         if self.plan.by_mask and self.mask is not None:
             return _resized(self.mask, size)
         front = np.zeros((size, size), np.float32)
-        edit = np.zeros((size, size), np.float32)
+        now, before = np.zeros_like(front), np.zeros_like(front)
         own = self.masks[TARGET]
         for layer in LAYERS:
             for region in layer:
                 if region in self.plan.edit:
-                    now = result.get(region, np.zeros((size, size), np.float32))
-                    edit = np.maximum(edit, np.maximum(now, _resized(own[region], size)))
+                    # Soft neighbours share their border's pixels: together they are whole.
+                    now += result.get(region, np.float32(0))
+                    before += _resized(own[region], size)
                 elif self.still and self.plan.pixels[region] == TARGET and layer in LAYERS[4:]:
                     # The target's own hair, glasses and hat stay in front of what is edited.
                     front = np.maximum(front, _resized(own[region], size))
+        edit = np.minimum(np.maximum(now, before), 1)
         # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
         small = edit.mean() < 0.03
         grown = _grow(edit, max(1, round(size * (0.02 if small else 0.008))))
@@ -331,32 +341,6 @@ def higher_resolution(
     }
 
 
-def _trim_face(masks: dict[Region, Floats]) -> None:
-    """Take the rim off a foreign face: it is mixed with hair, hat or background there."""
-    face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
-    radius = max(1, round(face.shape[0] * 0.012))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    inner = cv2.erode(face, kernel, borderType=cv2.BORDER_REPLICATE)
-    for region in FACE_REGIONS:
-        masks[region] = np.asarray(masks[region] * inner, np.float32)
-
-
-def _near_face(landmarks: Points, size: int) -> Floats:
-    """Where this face's own skin can be: its outline grown a little, and upwards to the hair."""
-    points = np.asarray(landmarks, np.float64).copy()
-    brow, chin = points[9, :2], points[152, :2]
-    up = brow - chin
-    oval = points[list(FACE_OVAL), :2]
-    height = (oval - brow) @ up / (up @ up)
-    # The mesh ends in the middle of the forehead; the hairline is up to half a face higher.
-    oval = oval + np.outer(np.clip(height + 0.05, 0, None) * 2.2, up)
-    centre = oval.mean(0)
-    oval = centre + (oval - centre) * 1.14
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(oval - 0.5).astype(np.int32)), 1)
-    return mask.astype(np.float32)
-
-
 @cache
 def _mirror() -> NDArray[np.int64]:
     return bundled().mirror.numpy()
@@ -366,6 +350,13 @@ def _drawn(field: WarpField, image: Floats) -> Floats:
     """An image of any resolution through a warp."""
     scale = image.shape[1] / field.source_size[1]
     return np.asarray(apply_warp(field, image, scale=scale), np.float32)
+
+
+def _likeness(image: Floats, jaw: Floats, skin: Floats) -> float:
+    """1 for a jaw as bright as the face, 0 for a beard."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    means = [float((grey * part).sum() / max(float(part.sum()), 1.0)) for part in (jaw, skin)]
+    return float(np.clip(2 - abs(means[0] - means[1]) / _BEARD_CONTRAST, 0, 1))
 
 
 def _resized(image: Floats, size: int) -> Floats:

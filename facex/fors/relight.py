@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 _MIN_PIXELS: Final = 80
+_COMPLEXION: Final = np.array([22.0, 10.0, 14.0], np.float32)
+"""Differences of mean skin in L, a, b that are taken for light alone."""
 _GRID: Final = 64
 """Side of the grid on which the shading gain is computed."""
 
@@ -79,12 +81,18 @@ def match_light(
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
     # The spread of the colour channels is mostly complexion (lips, freckles): change it less.
     scale[1:] = np.sqrt(scale[1:])
-    shift = mean_t - mean_s * scale
+    shift = mean_s + _tempered(mean_t - mean_s) - mean_s * scale
     gain = None
     if shading > 0:
         light = lab_s[..., 0] * scale[0] + shift[0]
         gain = _shading_gain(light, source_skin, lab_t[..., 0], target_skin, shading)
     return ColourMap(scale.astype(np.float32), shift.astype(np.float32), gain)
+
+
+def _tempered(gap: Floats) -> Floats:
+    """A gap of CIELAB means, the part beyond what light explains halved: it is complexion."""
+    beyond = np.maximum(np.abs(gap) - _COMPLEXION, 0)
+    return np.asarray(gap - np.sign(gap) * beyond * np.float32(0.5), np.float32)
 
 
 def _moments(lab: Floats, mask: Floats) -> tuple[Floats, Floats]:

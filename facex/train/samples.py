@@ -20,7 +20,8 @@ from torch import Tensor
 
 from facex.ford.regions import COLOUR_FEATURES
 from facex.ford.representation import TOKEN_INPUTS, region_input
-from facex.fors.region_assembler import FacePicture, ReferenceImage, RegionAssembler
+from facex.fors.region_assembler import SPARE, ReferenceImage, RegionAssembler
+from facex.fors.region_masks import FacePicture
 from facex.geometry.drive import FaceGeometry, combine
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import apply_warp, mesh_warp, render_position_map
@@ -211,8 +212,10 @@ class SampleMaker:
             covered = (area > 0) & np.isin(parsing, _REPLACED)
             parsing = np.where(covered, _SKIN, parsing).astype(np.uint8)
         target = FacePicture(true.image, true.landmarks, parsing, SIZE)
-        assembler = RegionAssembler({"target": target, "source": view}, plan, true.landmarks)
-        return assembler.assemble()
+        pictures = {"target": target, "source": view}
+        # In an edit the skin under the source's fringe is lent by the person who is replaced.
+        pictures[SPARE] = self.face(other)
+        return RegionAssembler(pictures, plan, true.landmarks).assemble()
 
     def _turned(self, true: FacePicture, row: int, plan: Plan) -> ReferenceImage:
         view = self._view(true, row, stay=True)

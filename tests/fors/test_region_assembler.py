@@ -11,17 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from facex.fors.region_assembler import (
-    FacePicture,
     ReferenceImage,
     RegionAssembler,
     higher_resolution,
-    region_masks,
     with_colours,
 )
+from facex.fors.region_masks import FacePicture, region_masks
 from facex.fors.relight import match_light
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
-from facex.types import FACE_REGIONS, REGIONS, Region
+from facex.types import FACE_REGIONS, PARSING_CLASSES, REGIONS, Region
 from tests.fors import made_up
 from tests.fors.made_up import SIZE
 
@@ -50,7 +49,7 @@ def assembled(
 def inner(picture: FacePicture, *regions: Region, rim: int = 2) -> NDArray[np.bool_]:
     """Well inside regions of a picture."""
     masks = region_masks(picture)
-    mask = sum(masks[region] for region in regions).astype(np.uint8)  # type: ignore[union-attr]
+    mask = (sum(masks[region] for region in regions) > 0.5).astype(np.uint8)
     return cv2.erode(mask, np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) > 0
 
 
@@ -59,8 +58,8 @@ def test_regions_share_out_the_picture() -> None:
     assert set(masks) == set(REGIONS)
     total = sum(masks.values())
     # The brows of this parser are one class, glasses and hat are not there; nothing counts twice.
-    assert total.max() == 1
-    assert (total == 1).mean() > 0.97
+    assert total.max() <= 1 + 1e-5
+    assert (total > 1 - 1e-5).mean() > 0.97
     for region in (*FACE_REGIONS, Region.HAIR, Region.NECK, Region.CLOTH, Region.BACKGROUND):
         assert masks[region].sum() > 10, region
     assert not masks[Region.GLASSES].any()
@@ -106,7 +105,7 @@ def test_a_region_shows_its_own_picture() -> None:
     plan = plan_of(regions={"lips": "source"}, light="source", edit=["lips"])
     source, target = made_up.picture(RED), made_up.picture(BLUE)
     found = assembled(plan, source, target)
-    lips = inner(target, Region.LIPS)
+    lips = inner(target, Region.LIPS, rim=3)
     assert lips.sum() > 20
     np.testing.assert_allclose(found.image[lips], np.broadcast_to(RED, (lips.sum(), 3)), atol=0.02)
     assert found.known[lips].min() > 0.9
@@ -160,18 +159,24 @@ def test_what_is_in_front_stays_in_front() -> None:
     found = assembled(plan_of(**SWAP, edit=["face"]), made_up.picture(RED), target)
     fringe = inner(target, Region.HAIR, rim=3)
     assert not found.edit[fringe].any()
-    # Where the source has a fringe of its own its forehead is not known.
-    hidden = assembled(plan_of(**SWAP, edit=["face"]), made_up.picture(RED, fringe=True))
-    forehead = inner(made_up.picture(fringe=True), Region.HAIR, rim=4)
-    forehead &= inner(made_up.picture(), Region.SKIN, rim=4)
-    assert forehead.sum() > 50
-    assert hidden.known[forehead].mean() < 0.2
     assert found.known[inner(target, Region.NOSE)].min() > 0.9
+
+
+def test_skin_under_the_sources_fringe_is_lent_by_the_target() -> None:
+    source = made_up.picture(made_up.textured(1), fringe=True)
+    target = made_up.picture(made_up.textured(1) * np.float32(0.9))
+    source.image[source.parsing == PARSING_CLASSES.index("hair")] = 0
+    found = assembled(plan_of(**SWAP, edit=["face"]), source, target)
+    forehead = inner(source, Region.HAIR, rim=3) & inner(target, Region.SKIN, rim=3)
+    assert forehead.sum() > 50
+    # A guess, and marked as one; nothing of the dark hair is in it.
+    assert 0.3 < found.known[forehead].mean() < 0.7
+    assert abs(found.image - target.pixels)[forehead].mean() < 0.08
 
 
 def test_a_region_from_nobody_is_unknown_and_filled() -> None:
     target = made_up.picture(BLUE)
-    target.image[region_masks(target)[Region.NOSE] > 0] = (1, 1, 0)
+    target.image[target.parsing == PARSING_CLASSES.index("nose")] = (1, 1, 0)
     found = assembled(plan_of(regions={"nose": "none"}), None, target)
     nose = inner(target, Region.NOSE)
     assert found.known[nose].max() == 0
