@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from facex.fors.fill import borrow, push_pull
 from facex.fors.region_masks import FacePicture, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
+from facex.geometry.mouth import draw_mouth, mouth_mask
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import (
     WarpField,
@@ -59,6 +60,7 @@ _MOUTH: Final = PARSING_CLASSES.index("mouth")
 _BEARD_CONTRAST: Final = 0.07
 """Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
 
+_MOUTH_LEAST: Final = 0.3
 _HIDDEN_LEAST: Final = 0.004
 """Share of the picture that must be missing before the mirror image or a lender is asked."""
 
@@ -167,6 +169,9 @@ class RegionAssembler:
         known = known.astype(np.float32)
         if self._lends:
             image, known = self._lend(image.astype(np.float32), known, edit, target)
+        if self.plan.reference == "warped" and not self.plan.by_mask:
+            skin = result_regions.get(Region.SKIN, np.zeros_like(known))
+            image, known = self._open_mouth(image.astype(np.float32), known, edit, skin)
         image = push_pull(image.astype(np.float32), known)
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
@@ -303,6 +308,20 @@ class RegionAssembler:
         label = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
         teeth = _resized(label, size) if carried.field is None else _drawn(carried.field, label)
         return borrow(image, known, lender, teeth * shown * edit, BORROWED_TRUST, match=False)
+
+    def _open_mouth(
+        self, image: Floats, known: Floats, edit: Floats, skin: Floats
+    ) -> tuple[Floats, Floats]:
+        """Behind lips that no picture shows open: the mean mouth, as a guess."""
+        size = image.shape[0]
+        points = scale_points(self.result, size / self._crop)
+        hidden = mouth_mask(points, size) * edit * (1 - known)
+        seen = skin * known
+        if hidden.max() < _MOUTH_LEAST or seen.sum() < 1:
+            return image, known
+        colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
+        drawn = draw_mouth(points, size, colour)
+        return borrow(image, known, drawn, hidden, BORROWED_TRUST, match=False)
 
     def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
         if self.plan.by_mask and self.mask is not None:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is behind the lips when no photo shows it: the mean mouth of the training faces.
+
+A closed mouth that is asked to open has no teeth to show. Five means, from a slit to wide open, are
+kept in the frame of the mouth itself: across from corner to corner, down from lip to lip. Made by
+``facex.train.fit_mouth``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.geometry.topology import LIPS_INNER
+
+Floats = NDArray[np.float32]
+
+OPENNESS: Final = (0.12, 0.21, 0.32, 0.5, 0.8)
+"""Height over width of the mouths that each mean was taken from."""
+GRID: Final = (24, 48)
+"""Rows and columns of a mean."""
+UNIT: Final = 128.0
+"""Stored value of a pixel as bright as the face's mean skin."""
+
+_TYPICAL_SKIN: Final = np.array([0.85, 0.65, 0.55], np.float32)
+
+
+@cache
+def mean_mouths() -> Floats:
+    """``(5, 24, 48, 3)`` colours relative to the face's mean skin."""
+    data = (resources.files("facex.geometry") / "mouth.png").read_bytes()
+    image = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    rows, columns = GRID
+    return image[..., ::-1].reshape(len(OPENNESS), rows, columns, 3).astype(
+        np.float32
+    ) / np.float32(UNIT)
+
+
+def mouth_grid(points: NDArray[np.floating]) -> tuple[Floats, float]:
+    """Places ``(24, 48, 2)`` between the inner lips of ``(478, 2 or 3)``, and the openness."""
+    ring = np.asarray(points, np.float64)[list(LIPS_INNER), :2]
+    half = len(ring) // 2
+    right, left = ring[0], ring[half]
+    width = max(float(np.linalg.norm(left - right)), 1e-6)
+    axis = (left - right) / width
+    across = (np.arange(GRID[1]) + 0.5) / GRID[1]
+
+    def curve(line: NDArray[np.float64]) -> NDArray[np.float64]:
+        place = (line - right) @ axis / width
+        order = np.argsort(place)
+        return np.stack([np.interp(across, place[order], line[order, k]) for k in (0, 1)], -1)
+
+    upper = curve(ring[: half + 1])
+    lower = curve(np.concatenate([ring[half:], ring[:1]]))
+    down = ((np.arange(GRID[0]) + 0.5) / GRID[0])[:, None, None]
+    gap = float(np.linalg.norm((lower - upper)[GRID[1] // 2]))
+    return (upper + (lower - upper) * down).astype(np.float32), gap / width
+
+
+def mouth_mask(points: NDArray[np.floating], size: int) -> Floats:
+    """``(S, S)``, 1 between the inner lips; points in pixels."""
+    mask = np.zeros((size, size), np.uint8)
+    ring = np.asarray(points, np.float64)[list(LIPS_INNER), :2]
+    cv2.fillPoly(mask, [np.round(ring * 16 - 8).astype(np.int32)], 1, cv2.LINE_8, 4)
+    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.5, size / 400))
+
+
+def draw_mouth(points: NDArray[np.floating], size: int, skin: Floats) -> Floats:
+    """The mean mouth ``(S, S, 3)`` in its place, 0 elsewhere.
+
+    Args:
+        points: ``(478, 2 or 3)`` in pixels.
+        size: side of the picture in pixels.
+        skin: (3,) mean colour of the face's skin, RGB in [0, 1].
+    """
+    grid, openness = mouth_grid(points)
+    means = mean_mouths()
+    at = float(np.interp(openness, OPENNESS, np.arange(len(OPENNESS))))
+    low, share = min(int(at), len(means) - 2), at - min(int(at), len(means) - 2)
+    texture = means[low] * np.float32(1 - share) + means[low + 1] * np.float32(share)
+    # Teeth do not darken with the skin, only with the light.
+    light = np.sqrt(max(float(skin.mean()), 0.02) / float(_TYPICAL_SKIN.mean()))
+    texture = texture * (skin + _TYPICAL_SKIN * np.float32(light)) / 2
+    low_xy, high_xy = grid.reshape(-1, 2).min(0), grid.reshape(-1, 2).max(0)
+    left, top = np.maximum(np.floor(low_xy).astype(int) - 2, 0)
+    right, bottom = np.minimum(np.ceil(high_xy).astype(int) + 3, size)
+    image = np.zeros((size, size, 3), np.float32)
+    if right - left < 2 or bottom - top < 2:
+        return image
+    columns, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+    place = _inverse(grid, np.stack([columns, rows], -1).astype(np.float32))
+    image[top:bottom, left:right] = cv2.remap(
+        texture, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.clip(image, 0, 1)
+
+
+def _inverse(grid: Floats, places: Floats) -> Floats:
+    """Texture coordinates ``(h, w, 2)`` of picture places, columns of the grid being straight."""
+    right, left = grid[:, 0].mean(0), grid[:, -1].mean(0)
+    axis = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
+    origin = right - axis * np.linalg.norm(left - right) / (2 * (GRID[1] - 1))
+    width = np.linalg.norm(left - right) * GRID[1] / (GRID[1] - 1)
+    u = np.clip((places - origin) @ axis / max(float(width), 1e-6) * GRID[1] - 0.5, 0, GRID[1] - 1)
+    normal = np.array([-axis[1], axis[0]], np.float32)
+    columns = np.arange(GRID[1])
+    upper = np.interp(u, columns, (grid[0] - origin) @ normal)
+    lower = np.interp(u, columns, (grid[-1] - origin) @ normal)
+    height = np.where(np.abs(lower - upper) < 1e-3, 1e-3, lower - upper)
+    v = ((places - origin) @ normal - upper) / height * (GRID[0] - 1)
+    return np.stack([u, np.clip(v, 0, GRID[0] - 1)], -1).astype(np.float32)
