@@ -2,6 +2,8 @@
 """Put trained parts together as a model folder in half precision.
 
 ``python -m facex.train.bundle --generator runs/mini/model --vae runs/vae --ford runs --out DIR``
+
+The mesh is copied from ``runs/shape_model`` if that was fitted anew, else from the package.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from facex.ford.parsing import ParsingNet
 from facex.fors.conditioner import Conditioner
 from facex.frc.controller import FaceXController
 from facex.models.folder import INDEX_NAME, ModelIndex
+from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
 
 GENERATOR_PARTS: Final[dict[str, type[Any]]] = {
@@ -70,6 +73,10 @@ def main() -> None:
     store(KLTAutoencoder, args.vae, args.out / "vae")
     for name, kind in FORD_PARTS.items():
         store(kind, args.ford / name, args.out / "ford" / name)
+    shape = args.ford / "shape_model"
+    shape = shape if shape.is_dir() else BUNDLED / "ford" / "shape_model"
+    if shape.resolve() != (args.out / "ford" / "shape_model").resolve():
+        shutil.copytree(shape, args.out / "ford" / "shape_model", dirs_exist_ok=True)
     index = ModelIndex(
         name=args.name, scale="mini", crop_size=256, steps=args.steps, licence=args.licence
     )
