@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.ford.layers import FoldedBackbone, conv_bn
+from facex.ford.refine import LandmarkRefiner
 from facex.types import BLENDSHAPES, LANDMARK_COUNT
 
 
@@ -150,15 +151,23 @@ class MotionNet(ModelMixin, ConfigMixin):
 
 
 class MotionExtractor:
-    """Provides ``landmarks`` and ``expression``; the mesh fit adds the pose from them."""
+    """Provides ``landmarks`` and ``expression``; the mesh fit adds the pose from them.
+
+    Args:
+        net: finds all landmarks.
+        refiner: looks again at eyes and mouth, if the model has one.
+    """
 
     provides = ("landmarks", "expression")
 
-    def __init__(self, net: MotionNet) -> None:
-        self.net = net
+    def __init__(self, net: MotionNet, refiner: LandmarkRefiner | None = None) -> None:
+        self.net, self.refiner = net, refiner
 
     @torch.no_grad()
     def __call__(self, crop: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Any]:
         """Read an aligned crop ``(B, 3, S, S)``; landmarks come in its pixels."""
         landmarks, expression = self.net(crop)
+        if self.refiner is not None:
+            landmarks = self.refiner(crop, landmarks.float())
+            expression = self.net.blendshapes(landmarks.to(expression.dtype))
         return {"landmarks": landmarks.float(), "expression": expression.float()}

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.fill import borrow, push_pull
-from facex.fors.region_masks import FacePicture, region_masks, trim_face
+from facex.fors.fill import push_pull
+from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
+from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
-from facex.geometry.mouth import draw_mouth, mouth_mask
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import (
     WarpField,
@@ -31,7 +31,7 @@ from facex.geometry.texture_map import (
     scale_points,
 )
 from facex.recipes.plan import Plan
-from facex.types import FACE_REGIONS, PARSING_CLASSES, Factor, Region
+from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.floating]
@@ -50,20 +50,13 @@ LAYERS: Final[tuple[tuple[Region, ...], ...]] = (
 )
 """Painting order, back to front."""
 
+GROUND: Final = LAYERS[:2]
+"""Layers that do not belong to the head."""
+
 MIRRORED_TRUST: Final = 0.45
 """How much the mirrored half counts as known; just above the threshold of being shown."""
 
-BORROWED_TRUST: Final = 0.5
-"""How much skin of the person who is replaced counts as known, where the source shows none."""
-
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
-_BEARD_CONTRAST: Final = 0.07
-"""Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
-
-_MOUTH_LEAST: Final = 0.3
-_HIDDEN_LEAST: Final = 0.004
-"""Share of the picture that must be missing before the mirror image or a lender is asked."""
-
 SPARE: Final = "spare"
 """Name of a picture that lends skin in place of the target, as training needs it."""
 
@@ -101,6 +94,16 @@ class _Carried:
     mirrored: WarpField | None = None
 
 
+@dataclass(frozen=True)
+class _Painted:
+    """Layers put together: colours, how far they are shown, the head in front, and its regions."""
+
+    image: Floats
+    cover: Floats
+    front: Floats
+    regions: Mapping[Region, Floats]
+
+
 class RegionAssembler:
     """Builds the reference of one edit.
 
@@ -130,51 +133,67 @@ class RegionAssembler:
         for name, masks in self.masks.items():
             if name != TARGET:
                 trim_face(masks)
+        if Region.HAIR in plan.edit:
+            # Where the hair goes, so does the rim of the ground that is mixed with it.
+            rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))
+            for region in STAYS_PUT:
+                self.masks[TARGET][region] = self.masks[TARGET][region] * rim
         self.colours: dict[str, ColourMap | None] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
         """Paint the reference at ``size`` px (default: the crop's own size)."""
         size = self.target.crop_size if size is None else size
         target = _resized(self.target.pixels, size)
+        painted = self._paint(target)
+        edit = self._edit(painted.regions, size)
+        # Along borders the layers' soft masks cover a pixel only together: still known.
+        known = np.clip((painted.cover - 0.25) / 0.35, 0, 1)
+        # What may not change is the target, whatever was painted.
+        image = painted.image * edit[..., None] + target * (1 - edit[..., None])
+        known = np.where(edit < 1e-3, 1.0, known)
+        guessing = self.plan.reference == "warped" and not self.plan.by_mask
+        if not guessing:
+            known = known * (edit < 1e-3)
+        image, known = np.asarray(image, np.float32), np.asarray(known, np.float32)
+        if guessing:
+            if self._lends and ((1 - known) * edit).mean() > LEAST:
+                image, known = lend_skin(image, known, edit, self._lender(target))
+            skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
+            points = scale_points(self.result, size / self._crop)
+            image, known = open_mouth(image, known, edit, skin, points)
+            image = fill_rest(image, known, painted.front, target, self._head(size))
+        else:
+            image = push_pull(image, known)
+        geometry = render_position_map(scale_points(self.result, size / self._crop), size)
+        return ReferenceImage(image, known, edit, geometry, dict(self.colours))
+
+    def _paint(self, target: Floats) -> _Painted:
+        """All layers, back to front."""
+        size = target.shape[0]
         carried = {name: self._carry(name, size) for name in self._origins()}
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
-        result_regions: dict[Region, Floats] = {}
+        behind = np.ones_like(cover)
+        regions: dict[Region, Floats] = {}
         for layer in LAYERS:
-            painted: dict[str, Floats] = {}
+            masks: dict[str, Floats] = {}
             for region in layer:
                 name = self.plan.pixels[region]
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
-                result_regions[region] = mask
-                painted[name] = painted.get(name, np.float32(0)) + mask
-            for name, mask in painted.items():
+                regions[region] = mask
+                masks[name] = masks.get(name, np.float32(0)) + mask
+            for name, mask in masks.items():
                 area = np.minimum(mask, np.float32(1))
                 image, shown = self._layer(name, layer, carried[name], target)
                 alpha = area * shown
                 colour = colour * (1 - area[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
                 cover = cover * (1 - area) + alpha
-        edit = self._edit(result_regions, size)
+                if layer not in GROUND:
+                    behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
-        # Along borders the layers' soft masks cover a pixel only together: still known.
-        known = np.clip((cover - 0.25) / 0.35, 0, 1)
-        # What may not change is the target, whatever was painted.
-        image = image * edit[..., None] + target * (1 - edit[..., None])
-        known = np.where(edit < 1e-3, 1.0, known)
-        if self.plan.reference != "warped":
-            known = known * (edit < 1e-3)
-        if self.plan.by_mask and self.mask is not None:
-            known = known * (edit < 1e-3)
-        known = known.astype(np.float32)
-        if self._lends:
-            image, known = self._lend(image.astype(np.float32), known, edit, target)
-        if self.plan.reference == "warped" and not self.plan.by_mask:
-            skin = result_regions.get(Region.SKIN, np.zeros_like(known))
-            image, known = self._open_mouth(image.astype(np.float32), known, edit, skin)
-        image = push_pull(image.astype(np.float32), known)
-        geometry = render_position_map(scale_points(self.result, size / self._crop), size)
-        return ReferenceImage(image, known, edit, geometry, dict(self.colours))
+        return _Painted(image, cover, 1 - behind, regions)
 
     @property
     def _crop(self) -> int:
@@ -194,7 +213,7 @@ class RegionAssembler:
         points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
         field = mesh_warp(points, place, size, anchor_far=name == TARGET)
         hidden = (field.inside > 0) * (1 - field.visible)
-        if name == SPARE or hidden.mean() < _HIDDEN_LEAST:
+        if name == SPARE or hidden.mean() < LEAST:
             return _Carried(field)
         flipped = points[_mirror()] * [-1.0, 1.0, 1.0] + [size, 0.0, 0.0]
         return _Carried(field, mesh_warp(flipped, place, size, extend=False))
@@ -286,42 +305,24 @@ class RegionAssembler:
             and not plan.by_mask
         )
 
-    def _lend(
-        self, image: Floats, known: Floats, edit: Floats, target: Floats
-    ) -> tuple[Floats, Floats]:
-        """Skin where the source shows none: under its fringe, its hat, beyond its profile."""
-        if ((1 - known) * edit).mean() < _HIDDEN_LEAST:
-            return image, known
+    def _lender(self, target: Floats) -> Lender:
+        """The person whose face is replaced, in the result's place."""
         size = target.shape[0]
         name = SPARE if SPARE in self.pictures else TARGET
         carried = self._carry(name, size)
-        lender = target
-        shown = np.ones_like(known)
-        if carried.field is not None:
-            lender = _drawn(carried.field, self.pictures[name].pixels)
-            shown = carried.field.visible
-        skin = self._region(name, Region.SKIN, carried, size) * shown
-        jaw = self._region(name, Region.BEARD, carried, size) * shown
-        skin = skin + jaw * _likeness(lender, jaw, skin)
-        image, known = borrow(image, known, lender, skin * (edit > 0), BORROWED_TRUST)
-        # A smile shows teeth that a closed mouth never had; they keep their own colour.
-        label = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
-        teeth = _resized(label, size) if carried.field is None else _drawn(carried.field, label)
-        return borrow(image, known, lender, teeth * shown * edit, BORROWED_TRUST, match=False)
+        teeth = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
+        skin, jaw = (self._region(name, r, carried, size) for r in (Region.SKIN, Region.BEARD))
+        if carried.field is None:
+            return Lender(target, skin, jaw, _resized(teeth, size))
+        shown = carried.field.visible
+        image = _drawn(carried.field, self.pictures[name].pixels)
+        teeth = _drawn(carried.field, teeth) * shown
+        return Lender(image, skin * shown, jaw * shown, teeth)
 
-    def _open_mouth(
-        self, image: Floats, known: Floats, edit: Floats, skin: Floats
-    ) -> tuple[Floats, Floats]:
-        """Behind lips that no picture shows open: the mean mouth, as a guess."""
-        size = image.shape[0]
-        points = scale_points(self.result, size / self._crop)
-        hidden = mouth_mask(points, size) * edit * (1 - known)
-        seen = skin * known
-        if hidden.max() < _MOUTH_LEAST or seen.sum() < 1:
-            return image, known
-        colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
-        drawn = draw_mouth(points, size, colour)
-        return borrow(image, known, drawn, hidden, BORROWED_TRUST, match=False)
+    def _head(self, size: int) -> Floats:
+        """Where the target's own head is."""
+        head = sum(_resized(self.masks[TARGET][region], size) for region in HEAD_REGIONS)
+        return np.minimum(np.asarray(head, np.float32), 1)
 
     def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
         if self.plan.by_mask and self.mask is not None:
@@ -341,7 +342,8 @@ class RegionAssembler:
         edit = np.minimum(np.maximum(now, before), 1)
         # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
         small = edit.mean() < 0.03
-        grown = _grow(edit, max(1, round(size * (0.02 if small else 0.008))))
+        wide = small or Region.HAIR in self.plan.edit
+        grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
 
 
@@ -371,23 +373,8 @@ def _drawn(field: WarpField, image: Floats) -> Floats:
     return np.asarray(apply_warp(field, image, scale=scale), np.float32)
 
 
-def _likeness(image: Floats, jaw: Floats, skin: Floats) -> float:
-    """1 for a jaw as bright as the face, 0 for a beard."""
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    means = [float((grey * part).sum() / max(float(part.sum()), 1.0)) for part in (jaw, skin)]
-    return float(np.clip(2 - abs(means[0] - means[1]) / _BEARD_CONTRAST, 0, 1))
-
-
 def _resized(image: Floats, size: int) -> Floats:
     if image.shape[0] == size and image.shape[1] == size:
         return image
     kind = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (size, size), interpolation=kind), np.float32)
-
-
-def _grow(mask: Floats, radius: int) -> Floats:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = cv2.dilate(mask, kernel)
-    soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
-    # Cells whose share is small are outside: fusion needs a clear border.
-    return np.where(soft < 0.02, 0.0, soft).astype(np.float32)

@@ -154,3 +154,12 @@ def _near_face(landmarks: Points, size: int) -> Floats:
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(oval - 0.5).astype(np.int32)), 1)
     return mask.astype(np.float32)
+
+
+def grow(mask: Floats, radius: int) -> Floats:
+    """A mask grown by pixels, its border soft and ending for good."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    grown = cv2.dilate(mask, kernel)
+    soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
+    # Cells whose share is small are outside: fusion needs a clear border.
+    return np.where(soft < 0.02, 0.0, soft).astype(np.float32)

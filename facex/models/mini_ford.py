@@ -16,6 +16,7 @@ from facex.ford.light import LightTextureExtractor
 from facex.ford.mesh import MeshExtractor
 from facex.ford.motion import MotionExtractor, MotionNet
 from facex.ford.parsing import ParsingNet
+from facex.ford.refine import LandmarkRefiner
 from facex.ford.regions import ParsingRegionExtractor
 from facex.geometry.shape_model import ShapeModel
 
@@ -48,9 +49,12 @@ def load_network(kind: type[Any], folder: Path) -> Any:
 def load_mini_ford(folder: Path) -> FORD:
     """Build the extractors of ``folder`` (``motion``, ``gaze``, ``identity``, ``parsing``, ...)."""
     model = ShapeModel.from_folder(folder / "shape_model")
+    # Older model folders have no second look at eyes and mouth.
+    second = folder / "refine"
+    refiner = load_network(LandmarkRefiner, second) if second.is_dir() else None
     return FORD(
         [
-            MotionExtractor(load_network(MotionNet, folder / "motion")),
+            MotionExtractor(load_network(MotionNet, folder / "motion"), refiner),
             MeshExtractor(model),
             GazeExtractor(load_network(GazeNet, folder / "gaze")),
             IdentityExtractor(load_network(IdentityNet, folder / "identity")),

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -112,3 +114,19 @@ def random_occluder(image: Image, rng: np.random.Generator, donor: Image) -> Ima
     soft = cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32)[..., None] / 255
     patch = np.roll(donor, (int(rng.integers(side)), int(rng.integers(side))), (0, 1))
     return (image * (1 - soft) + patch * soft).astype(np.uint8)
+
+
+def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which landmark each one becomes in a mirrored picture, from the mean of many shapes."""
+    from scipy.optimize import linear_sum_assignment
+
+    mean = points.mean(0)[:, :2]
+    mean = mean - mean.mean(0)
+    cost = ((mean[:, None] * np.array([-1, 1]) - mean[None]) ** 2).sum(-1)
+    return np.asarray(linear_sum_assignment(cost)[1])
+
+
+def to_float(images: list[NDArray[np.uint8]]) -> Tensor:
+    """Stack HxWx3 uint8 pictures to ``(B, 3, H, W)`` in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1

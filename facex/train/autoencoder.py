@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from facex.models.klt import KLTAutoencoder
+from facex.train.augment import to_float
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
-from facex.train.ford import to_float
 from facex.train.make_cache import Teachers
 
 

@@ -20,6 +20,7 @@ from facex.ford.gaze import GazeNet
 from facex.ford.identity import IdentityNet
 from facex.ford.motion import MotionNet
 from facex.ford.parsing import ParsingNet
+from facex.ford.refine import LandmarkRefiner
 from facex.fors.conditioner import Conditioner
 from facex.frc.controller import FaceXController
 from facex.models.folder import INDEX_NAME, ModelIndex
@@ -36,6 +37,7 @@ FORD_PARTS: Final[dict[str, type[Any]]] = {
     "gaze": GazeNet,
     "identity": IdentityNet,
     "parsing": ParsingNet,
+    "refine": LandmarkRefiner,
 }
 
 

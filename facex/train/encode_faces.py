@@ -24,8 +24,8 @@ from facex.ford.decompose import FORD
 from facex.ford.motion import MotionExtractor
 from facex.ford.representation import EXTRACTED_FIELDS
 from facex.models.mini_ford import load_mini_ford
+from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
-from facex.train.ford import to_float
 
 _KEEP_FLOAT32 = ("landmarks", "scale", "translation", "rotation", "shape", "residual")
 

@@ -24,22 +24,14 @@ from facex.ford.identity import ALIGN_POINTS, IdentityNet, align_for_identity
 from facex.ford.motion import MotionNet
 from facex.ford.parsing import ParsingNet
 from facex.train import augment
+from facex.train.augment import mirror_permutation, to_float
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
+from facex.train.refine import RefineTask
 from facex.types import BLENDSHAPES, PARSING_MIRROR
 
 AUGMENT: Final = {"turn": 0.7, "zoom": 0.25, "shift": 0.09}
 """How far the landmark network's crops may be from the aligned frame."""
-
-
-def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which landmark each one becomes in a mirrored picture, from the mean of many shapes."""
-    from scipy.optimize import linear_sum_assignment
-
-    mean = points.mean(0)[:, :2]
-    mean = mean - mean.mean(0)
-    cost = ((mean[:, None] * np.array([-1, 1]) - mean[None]) ** 2).sum(-1)
-    return np.asarray(linear_sum_assignment(cost)[1])
 
 
 def blendshape_mirror() -> list[int]:
@@ -55,12 +47,6 @@ def blendshape_mirror() -> list[int]:
             name = {"jawLeft": "jawRight", "jawRight": "jawLeft"}.get(name, name)
         mirrored.append(BLENDSHAPES.index(name))
     return mirrored
-
-
-def to_float(images: list[NDArray[np.uint8]]) -> Tensor:
-    """Stack HxWx3 uint8 pictures to ``(B, 3, H, W)`` in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return stacked.float() / 127.5 - 1
 
 
 class MotionTask:
@@ -390,6 +376,7 @@ TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
     "parsing": ParsingTask,
     "identity": IdentityTask,
     "gaze": GazeTask,
+    "refine": RefineTask,
 }
 
 

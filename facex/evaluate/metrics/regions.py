@@ -3,8 +3,9 @@
 
 A region taken from another picture is cut out of result, source and target by the judge's
 landmarks (or at the same place, where landmarks do not show it), brought to the same size and the
-same mean and spread of every channel, because the light is the target's by recipe; then LPIPS
-says to whom it is nearer. Hair colour is measured apart, in CIELAB.
+same mean and spread of every channel, because the light is the target's by recipe, and put into
+the result's surroundings, so that LPIPS sees a difference in the region alone; then it says to whom
+the region is nearer. Hair colour is measured apart, in CIELAB.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ MEASURES: Final = {
 PATCH: Final = 96
 _SEEN: Final = 0.01
 """Share of the picture from which hair has a colour to speak of."""
+_INSIDE: Final = 0.5
 _BY_OUTLINE: Final = {
     Region.BROWS: "brows", Region.EYES: "eyes", Region.NOSE: "nose", Region.LIPS: "lips",
     Region.SKIN: "face", Region.BEARD: "beard",
@@ -89,11 +91,14 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
     own = []
     for region in sorted(chosen):
         source = taken[region]
-        result = region_patch(view.output, view.reading, region)
-        patches = [
-            alike(region_patch(view.pictures[role], view.readings[role], region), result)
-            for role in (source, TARGET)
-        ]
+        result, mask = region_patch(view.output, view.reading, region)
+        patches = []
+        for role in (source, TARGET):
+            patch, own_mask = region_patch(view.pictures[role], view.readings[role], region)
+            # Where either shows the region: a thick brow is thick outside of a thin one's place.
+            both = np.maximum(mask, own_mask)[..., None]
+            placed = alike(patch, result, both[..., 0] > _INSIDE) * both + result * (1 - both)
+            patches.append(np.round(placed).astype(np.uint8))
         first, second = view.lpips(as_tensor([result, result]), as_tensor(patches)).tolist()
         own.append((float(first), float(second)))
         found[f"region_nearer:{region.value}"] = float(first < second)
@@ -107,20 +112,26 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
     }
 
 
-def region_patch(picture: Pixels, reading: Reading, region: Region) -> Pixels:
-    """A region upright at a standard size, ``(96, 96, 3)``; hair: the upper part of the crop."""
+def region_patch(
+    picture: Pixels, reading: Reading, region: Region
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """A region upright at a standard size ``(96, 96, 3)``, and its mask ``(96, 96)``.
+
+    Hair has no outline among the landmarks: it is the upper part of the crop, all of it.
+    """
     size = picture.shape[0]
     outline = _BY_OUTLINE.get(region)
     if outline is None:
         upper = np.ascontiguousarray(picture[: size * 3 // 4])
-        return np.asarray(cv2.resize(upper, (PATCH, PATCH), interpolation=cv2.INTER_AREA))
+        small = cv2.resize(upper, (PATCH, PATCH), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8), np.ones((PATCH, PATCH), np.float32)
     points = np.asarray(reading["points"], np.float64)
     line = points[263, :2] - points[33, :2]
     angle = float(np.arctan2(line[1], line[0]))
     mask = region_polygon_mask(points, outline, size)
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
-        return np.zeros((PATCH, PATCH, 3), np.uint8)
+        return np.zeros((PATCH, PATCH, 3), np.uint8), np.zeros((PATCH, PATCH), np.float32)
     centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
     away = np.stack([columns + 0.5, rows + 0.5], 1) - centre
     upright = away @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -135,17 +146,20 @@ def region_patch(picture: Pixels, reading: Reading, region: Region) -> Pixels:
     patch = cv2.warpAffine(
         picture, matrix, (PATCH, PATCH), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(patch, np.uint8)
+    inside = cv2.warpAffine(mask.astype(np.float32), matrix, (PATCH, PATCH), flags=flags)
+    soft = cv2.GaussianBlur(np.asarray(inside, np.float32), (0, 0), 1.5)
+    return np.asarray(patch, np.uint8), np.asarray(soft, np.float32)
 
 
-def alike(patch: Pixels, like: Pixels) -> Pixels:
-    """A patch with the mean and spread of every channel of another one."""
+def alike(patch: Pixels, like: Pixels, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A patch with the mean and spread of every channel of another one, as measured ``where``."""
 
     def moments(values: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
-        flat = values.reshape(-1, 3).astype(np.float64)
+        flat = values[where].astype(np.float64)
+        if len(flat) == 0:
+            return np.zeros(3), np.ones(3)
         return flat.mean(0), flat.std(0) + 1e-3
 
     mean, spread = moments(patch)
     wanted, width = moments(like)
-    moved = (patch.astype(np.float64) - mean) / spread * width + wanted
-    return np.asarray(np.clip(np.round(moved), 0, 255), np.uint8)
+    return np.clip((patch.astype(np.float64) - mean) / spread * width + wanted, 0, 255)

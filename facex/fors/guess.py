@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guesses at what no photo shows, for the generator to start from and to correct (DESIGN 4).
+
+Skin and teeth come from the person who is replaced, a mouth that nobody opened from the mean of the
+training faces, the ground behind a head that moved from around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from facex.fors.fill import borrow, push_pull
+from facex.fors.region_masks import grow
+from facex.geometry.mouth import draw_mouth, mouth_mask
+
+Floats = NDArray[np.float32]
+
+LEAST: Final = 0.004
+"""Share of the picture that must be missing before anybody is asked."""
+TRUST: Final = 0.5
+"""How much a borrowed pixel counts as known."""
+FRINGE: Final = 0.02
+"""Width of the rim around hair where it is mixed with what is behind, as a share of the side."""
+
+_BEARD_CONTRAST: Final = 0.07
+"""Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
+_GAP: Final = 0.025
+"""Half the width of a gap that still belongs to the head, as a share of the side."""
+_MOUTH_LEAST: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Lender:
+    """Somebody else's face in the result's place, all ``(S, S)`` in [0, 1].
+
+    Attributes:
+        image: ``(S, S, 3)`` RGB.
+        skin: where it shows skin that is no jaw.
+        jaw: where it shows the jaw, with or without a beard.
+        teeth: where it shows the inside of the mouth.
+    """
+
+    image: Floats
+    skin: Floats
+    jaw: Floats
+    teeth: Floats
+
+
+def lend_skin(image: Floats, known: Floats, edit: Floats, lender: Lender) -> tuple[Floats, Floats]:
+    """Skin under the source's fringe or hat and beyond its profile, and teeth it never showed.
+
+    Returns:
+        The image and how far it is known now.
+    """
+    skin = lender.skin + lender.jaw * _likeness(lender)
+    image, known = borrow(image, known, lender.image, skin * (edit > 0), TRUST)
+    # Teeth keep their own colour, whatever the skin's.
+    return borrow(image, known, lender.image, lender.teeth * edit, TRUST, match=False)
+
+
+def open_mouth(
+    image: Floats, known: Floats, edit: Floats, skin: Floats, points: NDArray[np.floating]
+) -> tuple[Floats, Floats]:
+    """Behind lips that no picture shows open: the mean mouth.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        known: ``(S, S)``.
+        edit: ``(S, S)``.
+        skin: ``(S, S)``, where the result shows skin.
+        points: ``(478, 3)`` of the result in pixels.
+
+    Returns:
+        The image and how far it is known now.
+    """
+    size = image.shape[0]
+    hidden = mouth_mask(points, size) * edit * (1 - known)
+    seen = skin * known
+    if hidden.max() < _MOUTH_LEAST or seen.sum() < 1:
+        return image, known
+    colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
+    drawn = draw_mouth(points, size, colour)
+    return borrow(image, known, drawn, hidden, TRUST, match=False)
+
+
+def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head: Floats) -> Floats:
+    """Fill what is left: where the head was, from around the head; on it, from the head.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        known: ``(S, S)``.
+        front: ``(S, S)``, the result's head.
+        target: ``(S, S, 3)``, the target as it was.
+        head: ``(S, S)``, the target's head as it was.
+    """
+    filled = push_pull(image, known)
+    size = target.shape[0]
+    # Gaps between the parts of a head are not the ground behind it.
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_GAP * size) + 1,) * 2)
+    closed = cv2.morphologyEx((front > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    whole = ndimage.binary_fill_holes(closed).astype(np.float32)
+    whole = np.maximum(cv2.GaussianBlur(whole, (0, 0), max(0.6, size / 300)), front)
+    share = (1 - known) * (1 - whole)
+    if share.mean() < LEAST:
+        return filled
+    ground = 1 - grow(head, max(1, round(1.2 * FRINGE * size)))
+    ground = np.asarray(np.clip(ground * 2 - 1, 0, 1) * known, np.float32)
+    if ground.sum() < 1:
+        return filled
+    behind = push_pull(target, ground)
+    return np.asarray(filled + (behind - filled) * share[..., None], np.float32)
+
+
+def _likeness(lender: Lender) -> float:
+    """1 for a jaw as bright as the face, 0 for a beard."""
+    grey = cv2.cvtColor(np.ascontiguousarray(lender.image), cv2.COLOR_RGB2GRAY)
+    parts = (lender.jaw, lender.skin)
+    means = [float((grey * part).sum() / max(float(part.sum()), 1.0)) for part in parts]
+    return float(np.clip(2 - abs(means[0] - means[1]) / _BEARD_CONTRAST, 0, 1))
