@@ -5,7 +5,8 @@ A region taken from another picture is cut out of result, source and target by t
 landmarks (or at the same place, where landmarks do not show it), brought to the same size and the
 same mean and spread of every channel, because the light is the target's by recipe, and put into
 the result's surroundings, so that LPIPS sees a difference in the region alone; then it says to whom
-the region is nearer. Hair colour is measured apart, in CIELAB.
+the region is nearer. Skin is the face without its features. Hair has no outline in the landmarks:
+it is compared by its colour alone, in CIELAB.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ PATCH: Final = 96
 _SEEN: Final = 0.01
 """Share of the picture from which hair has a colour to speak of."""
 _INSIDE: Final = 0.5
+_FEATURES: Final = ("brows", "eyes", "nose", "lips")
 _BY_OUTLINE: Final = {
     Region.BROWS: "brows", Region.EYES: "eyes", Region.NOSE: "nose", Region.LIPS: "lips",
     Region.SKIN: "face", Region.BEARD: "beard",
@@ -67,6 +69,10 @@ def measure(view: View) -> Values:
         wanted, found = view.readings[hair]["hair"], view.reading["hair"]
         if wanted[3] > _SEEN and found[3] > _SEEN:
             values["hair_lab"] = float(np.linalg.norm(wanted[:3] - found[:3]))
+            own = view.readings[TARGET]["hair"]
+            if own[3] > _SEEN:
+                kept = float(np.linalg.norm(own[:3] - found[:3]))
+                values["region_nearer:hair"] = float(values["hair_lab"] < kept)
     if view.lpips is not None and len(view.plans) == 1:
         values |= _nearness(view, taken)
     return values
@@ -84,7 +90,7 @@ def _taken(view: View) -> dict[Region, str]:
 
 def _nearness(view: View, taken: dict[Region, str]) -> Values:
     """Only where few regions were taken: for a whole face it would be the face again."""
-    chosen = {region for region in taken if region in _BY_OUTLINE or region is Region.HAIR}
+    chosen = {region for region in taken if region in _BY_OUTLINE}
     if not chosen or set(FACE_REGIONS) <= chosen or view.lpips is None:
         return {}
     found: Values = {}
@@ -102,6 +108,8 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
         first, second = view.lpips(as_tensor([result, result]), as_tensor(patches)).tolist()
         own.append((float(first), float(second)))
         found[f"region_nearer:{region.value}"] = float(first < second)
+    if not own:
+        return {}
     means = np.array(own).mean(0)
     nearer = float(np.mean([a < b for a, b in own]))
     return {
@@ -115,20 +123,15 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
 def region_patch(
     picture: Pixels, reading: Reading, region: Region
 ) -> tuple[Pixels, NDArray[np.float32]]:
-    """A region upright at a standard size ``(96, 96, 3)``, and its mask ``(96, 96)``.
-
-    Hair has no outline among the landmarks: it is the upper part of the crop, all of it.
-    """
-    size = picture.shape[0]
-    outline = _BY_OUTLINE.get(region)
-    if outline is None:
-        upper = np.ascontiguousarray(picture[: size * 3 // 4])
-        small = cv2.resize(upper, (PATCH, PATCH), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, np.uint8), np.ones((PATCH, PATCH), np.float32)
+    """A region upright at a standard size ``(96, 96, 3)``, and its mask ``(96, 96)``."""
+    size, outline = picture.shape[0], _BY_OUTLINE[region]
     points = np.asarray(reading["points"], np.float64)
     line = points[263, :2] - points[33, :2]
     angle = float(np.arctan2(line[1], line[0]))
     mask = region_polygon_mask(points, outline, size)
+    if region is Region.SKIN:
+        features = [region_polygon_mask(points, name, size) for name in _FEATURES]
+        mask = np.where(np.max(features, 0) > 0, 0, mask)
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
         return np.zeros((PATCH, PATCH, 3), np.uint8), np.zeros((PATCH, PATCH), np.float32)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``facex evaluate``: measure a model, pictures made by others, or compare two reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from facex.cli.console import Reporter
+from facex.cli.options import Debug, Quiet
+from facex.errors import EXIT_DONE, EXIT_SOME_FAILED, OptionError
+
+if TYPE_CHECKING:
+    from facex.evaluate.run import Runner
+    from facex.evaluate.summary import ProtocolResult
+
+HELP: Final = "Measure every task against baselines, or pictures made by others."
+
+
+class _RunByDefault(TyperGroup):
+    """A first word that is no command is the folder of faces of ``run``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``run`` in front where no command is named."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_RunByDefault, rich_markup_mode=None, help=HELP, no_args_is_help=True)
+
+Faces = Annotated[
+    Path, typer.Argument(metavar="FACES", help="Folder of aligned faces, with index.csv or not.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the report.")]
+TeachersOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Independent judges as TorchScript; without: the model judges itself."
+    ),
+]
+Embedders = Annotated[
+    list[Path] | None,
+    typer.Option("--embedder", metavar="PATH", help="A further face recogniser; may be repeated."),
+]
+Features = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A feature network for the Frechet distance (TorchScript)."),
+]
+Split = Annotated[str, typer.Option(help="Rows of index.csv with this split; all takes every one.")]
+Force = Annotated[bool, typer.Option("--force", help="Forget results of something else in --out.")]
+
+
+@app.command()
+def run(
+    faces: Faces,
+    out: Out = Path("evaluation"),
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR|HUB", help="Model; default: bundled.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Protocol or task, or all; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Cases of each protocol; default: all.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    teachers: TeachersOption = None,
+    embedder: Embedders = None,
+    features: Features = None,
+    split: Split = "dev",
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Run the protocols; what is done already is kept, so a stopped run goes on."""
+    from facex.api import FaceX
+    from facex.evaluate.editor import Editor
+    from facex.evaluate.faces import FaceSet
+    from facex.evaluate.judges import Judge
+    from facex.evaluate.protocols import choose_protocols
+    from facex.evaluate.run import Runner
+    from facex.evaluate.store import Store
+
+    reporter = Reporter(quiet=quiet, debug=debug)
+    chosen = choose_protocols(protocol or ["all"])
+    face_set = FaceSet.open(faces, split=split)
+    judge = Judge.load(teachers, embedders=embedder or (), features=features)
+    editor = Editor(FaceX.from_pretrained(model), face_set, steps=steps, seed=seed)
+    store = Store(out, {"model": editor.fingerprint, "faces": face_set.digest}, force=force)
+    with reporter.bars(1) as bars:
+        runner = Runner(face_set, judge, store, editor, bars.step)
+        results = [runner.run(item, count) for item in chosen]
+    about = {
+        "model": f"{model or 'bundled'} ({editor.fingerprint})",
+        "steps": editor.settings.steps,
+    }
+    return _report(reporter, runner, results, about, out)
+
+
+@app.command()
+def external(
+    table: Annotated[
+        Path, typer.Argument(metavar="CSV", help="Columns source (or driver), target, output.")
+    ],
+    outputs: Annotated[Path, typer.Argument(metavar="OUTPUTS", help="Folder of the outputs.")],
+    faces: Faces,
+    out: Out = Path("evaluation"),
+    protocol: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the outputs are; default: a swap.")
+    ] = None,
+    teachers: TeachersOption = None,
+    embedder: Embedders = None,
+    features: Features = None,
+    split: Split = "all",
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Measure pictures that another system made."""
+    import hashlib
+
+    from facex.evaluate.external import take_in
+    from facex.evaluate.faces import FaceSet
+    from facex.evaluate.judges import Judge
+    from facex.evaluate.protocols import protocol_table
+    from facex.evaluate.run import Runner
+    from facex.evaluate.store import Store
+
+    reporter = Reporter(quiet=quiet, debug=debug)
+    protocol = protocol or next(iter(protocol_table()))
+    if protocol not in protocol_table():
+        raise OptionError(
+            f"there is no protocol {protocol!r}; there are {', '.join(protocol_table())}"
+        )
+    chosen, face_set = protocol_table()[protocol], FaceSet.open(faces, split=split)
+    if not table.is_file():
+        raise OptionError(f"there is no table {table}")
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+    judge = Judge.load(teachers, embedders=embedder or (), features=features)
+    store = Store(
+        out, {"outputs": f"{digest} {outputs.name}", "faces": face_set.digest}, force=force
+    )
+    cases = take_in(table, outputs, chosen, face_set, store)
+    with reporter.bars(1) as bars:
+        runner = Runner(face_set, judge, store, None, bars.step)
+        results = [runner.run(chosen, cases=cases)]
+    return _report(reporter, runner, results, {"outputs": f"{outputs.name} ({digest})"}, out)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Report: a folder or its JSON.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The other report.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what lies within its interval.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Show two reports side by side, with the differences that matter."""
+    from facex.evaluate.compare import differences, table
+    from facex.evaluate.report import read_report
+
+    reporter = Reporter(quiet=quiet, debug=debug)
+    found = differences(read_report(first), read_report(second))
+    if not everything and not any(item.verdict for item in found):
+        reporter.say(f"none of {len(found)} numbers differs by more than its interval")
+        return EXIT_DONE
+    for line in table(found, everything=everything):
+        reporter.say(line)
+    return EXIT_DONE
+
+
+def _report(
+    reporter: Reporter,
+    runner: Runner,
+    results: list[ProtocolResult],
+    about: dict[str, Any],
+    out: Path,
+) -> int:
+    import facex
+    from facex.evaluate.page import write_page
+    from facex.evaluate.report import as_data, write_json, write_markdown
+
+    about |= {
+        "faces": f"{len(runner.faces.names)} ({runner.faces.digest})",
+        "judges": ", ".join(f"{k} {v}" for k, v in runner.judge.names.items()),
+        "facex": facex.__version__,
+    }
+    data = as_data(results, about)
+    for path in (
+        write_json(data, out),
+        write_markdown(data, out),
+        write_page(data, results, runner, out),
+    ):
+        reporter.say(str(path))
+    failed = sum(len(result.failed) for result in results)
+    if failed:
+        reporter.note(f"{failed} cases failed; the report names them")
+    return EXIT_SOME_FAILED if failed else EXIT_DONE

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ASGI application: routes, errors in one form, the guard in front."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import facex
+from facex.errors import FaceXError
+from facex.server import routes_jobs, routes_page, routes_photos
+from facex.server.guard import Guard
+from facex.server.refusals import Refused, kind_of, sentence_of, status_of
+from facex.server.service import Service
+
+_LOG = logging.getLogger("facex.server")
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application of a service, which it starts and stops.
+
+    Args:
+        service: from ``build_service``.
+    """
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    app = FastAPI(
+        title="FaceX",
+        version=facex.__version__,
+        summary="Edit faces in photos: upload, order an edit, follow it, fetch the result.",
+        lifespan=life,
+        openapi_url="/api/v1/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for router in (routes_photos.router, routes_jobs.router, routes_page.router):
+        app.include_router(router)
+    app.add_exception_handler(FaceXError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unknown)
+    app.add_middleware(Guard, settings=service.settings)
+    return app
+
+
+def _reply(status: int, kind: str, message: str, retry_after: int | None = None) -> JSONResponse:
+    headers = None if retry_after is None else {"retry-after": str(retry_after)}
+    return JSONResponse({"error": kind, "message": message}, status, headers=headers)
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, FaceXError):
+        return await _unknown(request, error)
+    wait = error.retry_after if isinstance(error, Refused) else None
+    return _reply(status_of(error), kind_of(error), sentence_of(error), wait)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """The first problem in words: where, and what was expected."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    if not problems:
+        return _reply(422, "RequestError", "the request is not understood")
+    first = max(problems, key=lambda problem: len(problem["loc"]))
+    deeper = (first.get("ctx") or {}).get("path", ())
+    where = ".".join(str(part) for part in (*first["loc"], *deeper) if part != "body")
+    text = str(first["msg"])
+    return _reply(422, "RequestError", f"{where}: {text}" if where else text)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else "error"
+    headers = error.headers if isinstance(error, HTTPException) else None
+    body = {"error": "NotFound" if status == 404 else "HttpError", "message": detail.lower()}
+    return JSONResponse(body, status, headers=headers)
+
+
+async def _unknown(request: Request, error: Exception) -> JSONResponse:
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _reply(500, "InternalError", sentence_of(error))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model on a device: loaded when first needed, its detector used by one thread at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.api import FaceX
+from facex.detect.choose import FaceChoice, choose_faces, left_to_right
+from facex.detect.detector import Detection, Detector
+from facex.geometry.pose import euler_from_rotation
+from facex.geometry.topology import FACE_OVAL
+from facex.imaging.read import Photo
+from facex.imaging.warp import Similarity
+from facex.locate import LocatedFace
+from facex.server.schemas import FaceInfo
+from facex.types import BLENDSHAPES
+
+_KEPT_FACES: Final = 16
+
+
+class _OneAtATime:
+    """A detector that threads may share."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector, self._lock = detector, threading.Lock()
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+        with self._lock:
+            return self._detector(image)
+
+
+class Engine:
+    """The model of one device.
+
+    Args:
+        load: makes the model; called once, when something needs it.
+        name: of the device, for people.
+    """
+
+    def __init__(self, load: Callable[[], FaceX], name: str = "auto") -> None:
+        self._load, self.name = load, name
+        self._lock = threading.Lock()
+        self._model: FaceX | None = None
+        self._faces: OrderedDict[tuple[str, int], LocatedFace] = OrderedDict()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is there already."""
+        return self._model is not None
+
+    @property
+    def model(self) -> FaceX:
+        """The model; the first call takes seconds.
+
+        Raises:
+            ModelNotFound, WeightsCorrupt, OptionError: as ``FaceX.from_pretrained``.
+        """
+        with self._lock:
+            if self._model is None:
+                model = self._load()
+                model.locator.detector = _OneAtATime(model.locator.detector)
+                self._model = model
+            return self._model
+
+    def read(self, photo: Photo) -> list[tuple[FaceInfo, LocatedFace]]:
+        """All faces of a photo, numbered as the library numbers them; none is no error here."""
+        locator = self.model.locator
+        found = locator.detector(photo.array)
+        if not found:
+            return []
+        main = choose_faces(found, FaceChoice())[0]
+        faces = []
+        for number, index in enumerate(left_to_right(found), 1):
+            face = locator.read(photo.array, found[index], "the photo")
+            faces.append((describe(number, face, main=index == main), face))
+        return faces
+
+    def keep(self, photo: str, number: int, face: LocatedFace) -> None:
+        """Remember a decomposed face, so that previews need not read it again."""
+        with self._lock:
+            self._faces[photo, number] = face
+            self._faces.move_to_end((photo, number))
+            while len(self._faces) > _KEPT_FACES:
+                self._faces.popitem(last=False)
+
+    def face(self, photo: str, info: FaceInfo, read: Callable[[], Photo]) -> LocatedFace:
+        """A face of a stored photo, from memory or read again in its known frame."""
+        with self._lock:
+            known = self._faces.get((photo, info.number))
+        if known is None:
+            frame = frame_of(info)
+            known = self.model.locator.read_aligned(read().array, frame, "the photo")
+            self.keep(photo, info.number, known)
+        return known
+
+    def forget(self, photo: str) -> None:
+        """Drop what is remembered of a photo."""
+        with self._lock:
+            for key in [key for key in self._faces if key[0] == photo]:
+                del self._faces[key]
+
+
+def describe(number: int, face: LocatedFace, *, main: bool) -> FaceInfo:
+    """What clients are told of a face."""
+    rep = face.representation
+    outline = face.photo_from_crop.apply(rep.landmarks[0, list(FACE_OVAL), :2].double().numpy())
+    corner, other = outline.min(axis=0), outline.max(axis=0)
+    yaw, pitch, roll = (math.degrees(float(a[0])) for a in euler_from_rotation(rep.rotation))
+    values = rep.expression[0, : len(BLENDSHAPES)].clamp(0, 1).tolist()
+    named = zip(BLENDSHAPES[1:], values[1:], strict=True)
+    return FaceInfo(
+        number=number,
+        main=main,
+        box=(float(corner[0]), float(corner[1]), float(other[0]), float(other[1])),
+        outline=[(round(float(x), 1), round(float(y), 1)) for x, y in outline],
+        frame=canvas_transform(face.photo_from_crop),
+        crop_size=rep.crop_size,
+        yaw=round(yaw, 1),
+        pitch=round(pitch, 1),
+        roll=round(roll, 1),
+        expression={name: round(value, 3) for name, value in named},
+    )
+
+
+def canvas_transform(
+    frame: Similarity,
+) -> tuple[float, float, float, float, float, float]:
+    """A frame as ``CanvasRenderingContext2D.setTransform`` takes it: a, b, c, d, e, f."""
+    (a, c, e), (b, d, f) = frame.matrix.tolist()
+    return a, b, c, d, e, f
+
+
+def frame_of(info: FaceInfo) -> Similarity:
+    """The inverse of :func:`canvas_transform`."""
+    a, b, c, d, e, f = info.frame
+    return Similarity(np.array([[a, c, e], [b, d, f]]))

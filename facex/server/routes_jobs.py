@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits: order, look ahead, follow, fetch, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import PlainTextResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from facex.server.edits import check_request, label_of, recipe_text
+from facex.server.preview import make_preview
+from facex.server.refusals import Refused
+from facex.server.schemas import (
+    FINAL,
+    ID_PATTERN,
+    RESPONSES,
+    EditRequest,
+    JobInfo,
+    PhotoInfo,
+    PreviewReply,
+    PreviewRequest,
+    ResultInfo,
+)
+from facex.server.service import Service, service_of
+
+router = APIRouter(prefix="/api/v1", responses=RESPONSES)
+
+TheService = Annotated[Service, Depends(service_of)]
+JobId = Annotated[str, Path(pattern=ID_PATTERN)]
+Shown = Literal["original", "shown", "thumb"]
+_MEDIA: Final = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+_POLL: Final = 0.1
+"""Seconds between two looks at the list while a client listens."""
+
+
+@router.post("/edits", status_code=202)
+def order_edit(request: EditRequest, service: TheService) -> JobInfo:
+    """Queue an edit. 409 asks for consent; 429 says when to try again."""
+    recipe = check_request(request, service.store, service.settings)
+    return service.queue.submit(
+        request,
+        target=str(recipe.photos["target"]),
+        label=label_of(request),
+        recipe=recipe_text(recipe, request, service.store),
+    )
+
+
+@router.post("/previews")
+def preview(request: PreviewRequest, service: TheService) -> PreviewReply:
+    """The bare warp of an edit, without the generator; nothing is queued or kept."""
+    return make_preview(request, service.store, service.engines[0])
+
+
+@router.get("/jobs")
+def list_jobs(service: TheService) -> list[JobInfo]:
+    """The newest hundred jobs, the newest first."""
+    return service.queue.newest()
+
+
+@router.get("/jobs/{job}")
+def get_job(job: JobId, service: TheService) -> JobInfo:
+    """Where a job is."""
+    return service.queue.info(job)
+
+
+@router.get("/jobs/{job}/events", response_class=EventSourceResponse)
+async def follow_job(job: JobId, request: Request, service: TheService) -> EventSourceResponse:
+    """Server-sent events: a ``job`` event with the job at every change, until it has ended."""
+    await run_in_threadpool(service.queue.info, job)
+    return EventSourceResponse(_news(job, request, service), ping=15)
+
+
+async def _news(job: str, request: Request, service: Service) -> AsyncIterator[ServerSentEvent]:
+    version, last = -1, None
+    while not await request.is_disconnected():
+        if service.queue.version != version:
+            version = service.queue.version
+            try:
+                info = await run_in_threadpool(service.queue.info, job)
+            except Refused:
+                yield ServerSentEvent(event="gone", data="{}")
+                return
+            if info != last:
+                last = info
+                yield ServerSentEvent(event="job", data=info.model_dump_json())
+            if info.status in FINAL:
+                return
+        await asyncio.sleep(_POLL)
+
+
+@router.get("/jobs/{job}/result", response_class=Response)
+def get_result(
+    job: JobId, service: TheService, size: Shown = "original", download: bool = False
+) -> Response:
+    """The edited photo, with its mark and metadata; or a smaller JPEG of it for the screen."""
+    result = _result(job, service)
+    headers = {"cache-control": "private, max-age=3600"}
+    if size != "original":
+        small = service.store.result_shown(job, result.format, thumb=size == "thumb")
+        return Response(small, media_type="image/jpeg", headers=headers)
+    if download:
+        name = f"facex-{result.edit_id}.{result.format}"
+        headers["content-disposition"] = f'attachment; filename="{name}"'
+    data = service.store.result(job, result.format)
+    return Response(data, media_type=_MEDIA[result.format], headers=headers)
+
+
+@router.get("/jobs/{job}/recipe", response_class=PlainTextResponse)
+def get_recipe(job: JobId, service: TheService) -> PlainTextResponse:
+    """The edit as a recipe file for ``facex mix``; photos are called by their file names."""
+    headers = {"content-disposition": 'attachment; filename="recipe.yaml"'}
+    return PlainTextResponse(service.queue.recipe(job), headers=headers)
+
+
+@router.post("/jobs/{job}/photo", status_code=201)
+def keep_result(job: JobId, service: TheService) -> PhotoInfo:
+    """Make a photo of a result, to go on from there."""
+    result = _result(job, service)
+    photo = service.store.decode(service.store.result(job, result.format))
+    return service.add_photo(photo, f"{service.queue.info(job).label} {result.edit_id}.png")
+
+
+@router.post("/jobs/{job}/cancel")
+def cancel_job(job: JobId, service: TheService) -> JobInfo:
+    """Stop a job: at once while it waits, at its next sampling step while it runs."""
+    return service.queue.cancel(job)
+
+
+@router.delete("/jobs/{job}", status_code=204)
+def delete_job(job: JobId, service: TheService) -> None:
+    """Forget a job and delete its result."""
+    service.delete_job(job)
+
+
+def _result(job: str, service: Service) -> ResultInfo:
+    info = service.queue.info(job)
+    if info.result is None:
+        raise Refused(409, "NotDone", f"there is no result, the job is {info.status.value}")
+    return info.result

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page, what it needs to know, and the session that carries a token."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field
+
+import facex
+from facex.recipes.schema import Model
+from facex.recipes.tasks import task_table
+from facex.recipes.values import DRIVER
+from facex.server.edits import CONSENT
+from facex.server.guard import COOKIE, same_token
+from facex.server.refusals import Refused, not_found
+from facex.server.schemas import RESPONSES, About, TaskInfo
+from facex.server.service import Service, service_of
+from facex.types import REGION_GROUPS, Factor, Region
+
+router = APIRouter(responses=RESPONSES)
+
+TheService = Annotated[Service, Depends(service_of)]
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class Session(Model):
+    """The token of the service, to be kept in a cookie.
+
+    Attributes:
+        token: as the service printed it.
+    """
+
+    token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+@cache
+def page_files() -> dict[str, tuple[bytes, str]]:
+    """The files of the page by name, with their types; nothing else is ever served."""
+    folder = resources.files("facex.server").joinpath("static")
+    found = {}
+    for entry in folder.iterdir():
+        kind = _TYPES.get(entry.name.rpartition(".")[2])
+        if kind is not None and entry.is_file():
+            found[entry.name] = (entry.read_bytes(), kind)
+    return found
+
+
+@router.get("/", include_in_schema=False)
+def index() -> Response:
+    """The page."""
+    return page_file("index.html")
+
+
+@router.get("/static/{name}", include_in_schema=False)
+def page_file(name: str) -> Response:
+    """A file of the page."""
+    if name not in page_files():
+        raise not_found("page")
+    data, kind = page_files()[name]
+    return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
+
+
+@router.post("/api/v1/session", status_code=204)
+def open_session(session: Session, service: TheService, response: Response) -> None:
+    """Keep the token in a cookie, for a browser's pictures and event streams."""
+    token = service.settings.token
+    if token is not None and not same_token(session.token, token):
+        raise Refused(401, "TokenNeeded", "this is not the token of this service")
+    if token is not None:
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/api/")
+
+
+@router.get("/api/v1/health")
+def health(service: TheService) -> dict[str, bool]:
+    """Whether the service answers, and whether its model is loaded."""
+    return {"ok": True, "loaded": service.engines[0].loaded}
+
+
+@router.get("/api/v1/about")
+def about(service: TheService) -> About:
+    """Versions, limits and vocabulary."""
+    settings, engine = service.settings, service.engines[0]
+    return About(
+        version=facex.__version__,
+        scale=engine.model.model.index.scale if engine.loaded else "",
+        devices=[each.name for each in service.engines],
+        limits={
+            "bytes": settings.max_bytes,
+            "pixels": settings.max_pixels,
+            "photos": settings.max_photos,
+            "queue": settings.max_queue,
+            "seconds": settings.max_seconds,
+            "steps": settings.max_steps,
+            "keep_hours": settings.keep_hours or 0,
+        },
+        content_filters=[each.name for each in service.filters],
+        factors=[factor.value for factor in Factor],
+        regions=[region.value for region in Region],
+        groups=list(REGION_GROUPS),
+        consent=CONSENT,
+    )
+
+
+@router.get("/api/v1/tasks")
+def tasks() -> list[TaskInfo]:
+    """The task table: what each task does and what it needs."""
+    return [
+        TaskInfo(
+            name=name,
+            help=row.help,
+            needs=row.needs,
+            driven=[factor.value for factor, cell in row.factors.items() if cell == DRIVER],
+            # Styles are personalised bases, and no model that can be loaded has one yet.
+            available=row.needs.style != "required",
+        )
+        for name, row in task_table().items()
+    ]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service may do and how much, with the rule that a network address needs a token."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from facex.errors import OptionError
+
+LEAST_TOKEN: Final = 16
+"""Characters of the shortest token that is accepted."""
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Settings of one service.
+
+    Attributes:
+        data: folder of photos, results and the job list.
+        host: address to listen on; anything but loopback needs a token.
+        port: TCP port.
+        token: what clients must show; None lets every program of this machine in.
+        allowed_hosts: further names under which the service may be addressed.
+        devices: one worker each, as ``FaceX.from_pretrained`` names them.
+        dtype: number format of the networks.
+        model: model folder or hub id; None is the bundled one.
+        local_files_only: never touch the network for a model.
+        max_bytes: of one uploaded file.
+        max_pixels: of one photo.
+        max_photos: kept at the same time.
+        max_queue: jobs that may wait; one more is answered with 429.
+        max_seconds: of one edit, looked at between sampling steps.
+        max_steps: sampling steps of one step of a recipe.
+        keep_hours: older photos and results are deleted; None keeps them.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("auto",)
+    dtype: str = "auto"
+    model: str | None = None
+    local_files_only: bool = True
+    max_bytes: int = 40_000_000
+    max_pixels: int = 40_000_000
+    max_photos: int = 200
+    max_queue: int = 32
+    max_seconds: float = 900.0
+    max_steps: int = 100
+    keep_hours: float | None = 24.0
+
+    def __post_init__(self) -> None:
+        if self.token is not None and len(self.token) < LEAST_TOKEN:
+            raise OptionError(f"the token is too short, use at least {LEAST_TOKEN} characters")
+        if self.token is None and not is_loopback(self.host):
+            raise OptionError(
+                f"{self.host} can be reached from outside, which needs a token: set FACEX_TOKEN to "
+                f"{LEAST_TOKEN} or more characters, or listen on 127.0.0.1"
+            )
+        if not self.devices:
+            raise OptionError("a service needs at least one device")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names that a Host header may hold, in lower case and without the port."""
+        own = () if self.host in ("0.0.0.0", "::", "") else (self.host.lower(),)
+        names = (name.lower() for name in self.allowed_hosts)
+        return frozenset({"localhost", "127.0.0.1", "[::1]", *own, *names})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)

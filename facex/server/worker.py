@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread per device that takes jobs, and the hourly tidying up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from facex.errors import FaceXError, Interrupted
+from facex.server.edits import run_edit
+from facex.server.engine import Engine
+from facex.server.jobs import Claim, JobQueue
+from facex.server.settings import ServiceSettings
+from facex.server.store import Store
+
+_LOG = logging.getLogger("facex.server")
+_LOOK: Final = 0.5
+"""Seconds after which a waiting worker looks whether it shall end."""
+
+
+class Worker:
+    """Does the jobs of a queue on one device, one after the other.
+
+    Args:
+        engine: the device's model.
+        queue: where jobs come from.
+        store: has the photos and gets the results.
+        settings: limits.
+    """
+
+    def __init__(
+        self, engine: Engine, queue: JobQueue, store: Store, settings: ServiceSettings
+    ) -> None:
+        self.engine, self.queue, self.store, self.settings = engine, queue, store, settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"facex-{engine.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """End at the next sampling step; the job in hand is queued again for the next start."""
+        self._stop.set()
+        self.queue.wake()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            claim = self.queue.claim(_LOOK)
+            if claim is not None:
+                self._do(claim)
+
+    def _do(self, claim: Claim) -> None:
+        def report(done: int, total: int, stage: str) -> None:
+            if self._stop.is_set():
+                raise Interrupted("the service stops")
+            self.queue.progress(claim.id, done, total, stage)
+
+        try:
+            model = self.engine.model
+            result = run_edit(model, claim.id, claim.request, self.store, self.settings, report)
+        except Exception as error:
+            if isinstance(error, Interrupted) and self._stop.is_set():
+                self.queue.release(claim.id)
+                return
+            if not isinstance(error, FaceXError):
+                _LOG.exception("job %s failed", claim.id)
+            self.store.delete_result(claim.id)
+            self.queue.fail(claim.id, error)
+        else:
+            if not self.queue.finish(claim.id, result):
+                self.store.delete_result(claim.id)
+
+
+class Janitor:
+    """Deletes photos and results that are older than the service keeps them.
+
+    Args:
+        tidy: does it; called at once and then every ten minutes.
+    """
+
+    def __init__(self, tidy: Callable[[], None]) -> None:
+        self._tidy, self._stop = tidy, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="facex-janitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._tidy()
+            except Exception:
+                _LOG.exception("tidying up failed")
+            if self._stop.wait(600):
+                return
+
+
+def tidy(store: Store, queue: JobQueue, engine: Engine, keep_hours: float | None) -> None:
+    """Delete what is older than ``keep_hours``; unfinished jobs keep their photos."""
+    if keep_hours is None:
+        return
+    moment = time.time() - keep_hours * 3600
+    for job in queue.older_than(moment):
+        queue.delete(job)
+        store.delete_result(job)
+    for photo in store.older_than(moment):
+        if not queue.uses(photo):
+            store.delete_photo(photo)
+            engine.forget(photo)
+    store.delete_old_masks(moment)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics and statistics give what arithmetic says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facex.errors import OptionError
+from facex.evaluate.bootstrap import mean_interval
+from facex.evaluate.groups import gaps, groups_of, ita
+from facex.evaluate.masks import Hole, covered_share, hole_mask
+from facex.evaluate.metrics.distribution import frechet_distance, kernel_distance
+from facex.evaluate.metrics.identity import measures
+from facex.evaluate.metrics.motion import gaze_angle, rotation_angle, slope
+from facex.evaluate.metrics.pictures import PSNR_LIMIT, psnr, ssim
+from facex.evaluate.protocols import choose_protocols, protocol_table
+from facex.evaluate.view import Gallery
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_equal_pictures_are_perfect() -> None:
+    assert psnr(picture(0), picture(0)) == PSNR_LIMIT
+    assert ssim(picture(0), picture(0)) == pytest.approx(1)
+
+
+def test_a_known_error_has_its_psnr() -> None:
+    grey = np.full((32, 32, 3), 100, np.uint8)
+    assert psnr(grey, grey + np.uint8(16)) == pytest.approx(20 * np.log10(255 / 16), abs=1e-3)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.01, 10.0, 90.0, 179.0])
+def test_a_rotation_by_an_angle_is_that_far(degrees: float) -> None:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turned = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    assert rotation_angle(np.eye(3), turned) == pytest.approx(degrees, abs=1e-6)
+
+
+def test_gaze_angles_add_up() -> None:
+    straight, aside = np.zeros(2), np.array([0.0, np.deg2rad(12)])
+    assert gaze_angle(straight, aside) == pytest.approx(12, abs=1e-5)
+
+
+@given(st.floats(-3, 3))
+def test_a_slider_that_moves_by_a_factor_has_that_slope(factor: float) -> None:
+    asked = np.array([-20.0, -10, 10, 30])
+    assert slope(asked, factor * asked) == pytest.approx(factor, abs=1e-9)
+
+
+def test_distances_of_distributions() -> None:
+    random = np.random.default_rng(0)
+    one, same = random.normal(size=(2, 400, 8))
+    moved = same + 3
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-3)
+    # Two clouds with one covariance are as far apart as their means, squared.
+    assert frechet_distance(same, moved) == pytest.approx(9 * 8, rel=1e-3)
+    assert abs(kernel_distance(one, same)) < 0.1 * kernel_distance(one, moved)
+
+
+def test_a_face_that_is_in_the_gallery_is_found_first_and_another_is_not() -> None:
+    rows = np.eye(4, dtype=np.float32)
+    gallery = Gallery(("a", "b", "b", "c"), {"net": rows})
+    assert gallery.rank("net", rows[0], "a") == 0
+    assert gallery.rank("net", rows[2], "b") == 0
+    assert gallery.rank("net", rows[3], "a") == 1
+    assert gallery.rank("net", rows[0], "nobody") >= 3
+
+
+def test_intervals_hold_the_mean_and_shrink_with_more_cases() -> None:
+    random = np.random.default_rng(1)
+    few, many = random.normal(5, 1, 20), random.normal(5, 1, 2000)
+    for values in (few, many):
+        found = mean_interval(values)
+        assert found.low < found.value < found.high
+        assert found.value == pytest.approx(values.mean())
+    wide, narrow = mean_interval(few), mean_interval(many)
+    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
+
+
+def test_groups_and_their_gap() -> None:
+    assert ita([80, 0, 10]) > 60
+    assert groups_of({"male": "0.9", "age": "40"}, {}) == {"sex": "male", "age": "35 to 54"}
+    found = gaps([1.0, 1.0, 2.0, 2.0], [{"sex": s} for s in ("male", "male", "female", "female")])
+    assert [(g.division, g.ratio) for g in found] == [("sex", 2.0)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_holes_are_as_large_as_asked_and_the_same_for_everybody(share: float) -> None:
+    hole = Hole(kind="strokes", share=share)
+    masks = [hole_mask(hole, 256, seed) for seed in (3, 3, 4)]
+    assert np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+    assert covered_share(masks[0]) == pytest.approx(share, abs=0.05)
+
+
+def test_protocols_are_found_by_name_and_by_task() -> None:
+    assert [p.name for p in choose_protocols(["swap"])] == ["swap"]
+    assert len(choose_protocols(["inpaint"])) > 4
+    assert len(choose_protocols(["all"])) == len(protocol_table())
+    with pytest.raises(OptionError, match="swap"):
+        choose_protocols(["swop"])
+
+
+def test_every_number_says_which_way_is_better() -> None:
+    meaning = measures("top1@net")
+    assert meaning is not None
+    assert (meaning.better, "net" in meaning.label) == ("up", True)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service does not do, and that it says why in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from facex.errors import OptionError
+from facex.imaging.read import Photo
+from facex.server.app import create_app
+from facex.server.settings import ServiceSettings
+from tests.server.talk import TOKEN, MakeService, png, upload
+
+API = "/api/v1"
+NOBODY = "0" * 32
+
+
+def edit(client: TestClient, **order: Any) -> tuple[int, str, str]:
+    reply = client.post(f"{API}/edits", json=order)
+    problem = reply.json()
+    return reply.status_code, problem.get("error", ""), problem.get("message", "")
+
+
+def test_faces_of_others_need_consent_but_motion_does_not(
+    client: TestClient, woman: dict[str, Any], admiral: dict[str, Any]
+) -> None:
+    photos = {"target": woman["id"], "source": admiral["id"]}
+    assert edit(client, task="swap", photos=photos)[:2] == (409, "ConsentRequired")
+    status, _, text = edit(
+        client, task="gaze", photos={"target": woman["id"]}, sliders={"gaze_yaw": 5.0}, steps=1
+    )
+    assert status == 202, text
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ({"task": "swapp"}, "did you mean 'swap'"),
+        ({"task": "pose"}, "sliders"),
+        ({}, "a recipe or a task"),
+        ({"recipe": {"steps": [{"pose": "nobody"}]}}, "recipe.steps.0.pose"),
+        ({"recipe": {"steps": [{"edit": "mask", "mask": "/etc/passwd"}]}}, "mask file"),
+        ({"task": "swap", "photos": {"target": "../../etc/passwd"}}, "photos.target"),
+        ({"task": "inpaint"}, "needs a mask"),
+        ({"task": "gaze", "sliders": {"gaze_yaw": 200.0}}, "from -90 to 90"),
+        ({"task": "gaze", "sliders": {"gaze_yaw": 5.0}, "steps": 900}, "at most"),
+        ({"task": "gaze", "sliders": {"gaze_yaw": 5.0}, "faces": {"target": "9"}}, "no number 9"),
+        ({"task": "gaze", "sliders": {}, "faces": {"target": "like:/etc/passwd"}}, "faces.target"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(
+    client: TestClient, woman: dict[str, Any], order: dict[str, Any], says: str
+) -> None:
+    if "recipe" in order:
+        order["recipe"].setdefault("photos", {"target": woman["id"]})
+    elif "task" in order:
+        order.setdefault("photos", {"target": woman["id"]})
+    status, kind, text = edit(client, **order)
+    assert status == 422, text
+    assert kind
+    assert says in text
+    assert "\n" not in text
+
+
+def test_a_recipe_cannot_open_files_of_the_server(client: TestClient) -> None:
+    recipe = {"photos": {"target": "/etc/hostname"}, "steps": [{"sliders": {"yaw": 5.0}}]}
+    assert edit(client, recipe=recipe)[0] == 404
+
+
+@pytest.mark.parametrize("what", ["photos", "jobs"])
+def test_unknown_ids_are_not_found(client: TestClient, what: str) -> None:
+    assert client.get(f"{API}/{what}/{NOBODY}").status_code == 404
+    assert client.delete(f"{API}/{what}/{NOBODY}").status_code == 404
+    assert client.get(f"{API}/{what}/..%2f..%2fetc").status_code in (404, 422)
+    assert client.get("/static/..%2fapp.py").status_code == 404
+
+
+def test_what_is_no_picture_is_refused(client: TestClient) -> None:
+    for data in (b"", b"GIF89a", b"%PDF-1.4 hello", png(Image.new("RGB", (4, 4)))):
+        reply = client.post(f"{API}/photos", files={"file": ("x.png", data, "image/png")})
+        assert reply.status_code == 422
+        assert reply.json()["message"]
+
+
+def test_limits_on_bytes_pixels_and_photos(
+    make_service: MakeService, tmp_path: Path, hopper: Image.Image
+) -> None:
+    service = make_service(tmp_path, max_bytes=600_000, max_pixels=350_000, max_photos=1)
+    with TestClient(create_app(service)) as client:
+
+        def send(data: bytes) -> int:
+            files = {"file": ("x.png", data, "image/png")}
+            return client.post(f"{API}/photos", files=files).status_code
+
+        assert send(bytes(700_001)) == 413  # by its announced length
+        assert send(bytes(650_000)) == 413  # by the file in it
+        assert send(png(Image.new("RGB", (700, 700)))) == 422
+        chunks = (bytes(100_000) for _ in range(20))
+        long = client.post(f"{API}/edits", content=chunks)
+        assert long.status_code == 413
+        small = hopper.resize((256, 300))
+        upload(client, small)
+        assert send(png(small)) == 429
+
+
+def test_only_known_hosts_and_the_own_origin(client: TestClient) -> None:
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    assert client.get("/", headers={"host": "localhost:8765"}).status_code == 200
+    assert client.get("/", headers={"host": "[::1]:8765"}).status_code == 200
+    path = f"{API}/jobs/{NOBODY}/cancel"
+    assert client.post(path, headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.post(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert client.post(path, headers={"origin": "http://testserver"}).status_code == 404
+    reply = client.get("/")
+    assert "access-control-allow-origin" not in reply.headers
+    assert "script-src 'self'" in reply.headers["content-security-policy"]
+
+
+def test_a_token_is_wanted_for_everything_but_the_page(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    service = make_service(tmp_path, token=TOKEN)
+    with TestClient(create_app(service)) as client:
+        assert client.get("/").status_code == 200
+        assert client.get(f"{API}/health").status_code == 200
+        for path in ("photos", "jobs", "about", "tasks", "openapi.json"):
+            assert client.get(f"{API}/{path}").status_code == 401
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        assert client.get(f"{API}/jobs", headers=bearer).status_code == 200
+        wrong = {"authorization": f"Bearer {TOKEN}x"}
+        assert client.get(f"{API}/jobs", headers=wrong).status_code == 401
+        assert client.post(f"{API}/session", json={"token": "guess"}).status_code == 401
+        reply = client.post(f"{API}/session", json={"token": TOKEN})
+        cookie = reply.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get(f"{API}/jobs").status_code == 200
+
+
+def test_an_open_address_needs_a_long_token(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "192.0.2.7", "::", "example.org"):
+        with pytest.raises(OptionError, match="FACEX_TOKEN"):
+            ServiceSettings(data=tmp_path, host=host)
+    with pytest.raises(OptionError, match="too short"):
+        ServiceSettings(data=tmp_path, host="0.0.0.0", token="short")
+    for host in ("127.0.0.1", "::1", "localhost"):
+        ServiceSettings(data=tmp_path, host=host)
+    assert TOKEN not in repr(ServiceSettings(data=tmp_path, token=TOKEN))
+
+
+class Strict:
+    name = "strict"
+
+    def __call__(self, photo: Photo) -> str | None:
+        return "this photo is too blue" if photo.array[..., 2].mean() > 200 else None
+
+
+def test_a_content_filter_sees_every_upload(make_service: MakeService, tmp_path: Path) -> None:
+    service = make_service(tmp_path, filters=(Strict(),))
+    with TestClient(create_app(service)) as client:
+        assert client.get(f"{API}/about").json()["content_filters"] == ["strict"]
+        files = {"file": ("x.png", png(Image.new("RGB", (64, 64), "#00f")), "image/png")}
+        reply = client.post(f"{API}/photos", files=files)
+        assert (reply.status_code, reply.json()["error"]) == (422, "ContentRefused")
+        assert client.get(f"{API}/photos").json() == []
