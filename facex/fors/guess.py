@@ -106,7 +106,8 @@ def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head:
     closed = cv2.morphologyEx((front > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     whole = ndimage.binary_fill_holes(closed).astype(np.float32)
     whole = np.maximum(cv2.GaussianBlur(whole, (0, 0), max(0.6, size / 300)), front)
-    share = (1 - known) * (1 - whole)
+    # What has been guessed already is no open ground.
+    share = np.clip(1 - 4 * known, 0, 1) * (1 - whole)
     if share.mean() < LEAST:
         return filled
     ground = 1 - grow(head, max(1, round(1.2 * FRINGE * size)))

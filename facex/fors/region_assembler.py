@@ -161,7 +161,10 @@ class RegionAssembler:
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
-            image = fill_rest(image, known, painted.front, target, self._head(size))
+            if Region.HAIR in self.plan.edit:
+                image = fill_rest(image, known, painted.front, target, self._head(size))
+            else:
+                image = push_pull(image, known)
         else:
             image = push_pull(image, known)
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)

@@ -268,3 +268,15 @@ def test_a_head_that_turned_away_leaves_the_ground_behind_it() -> None:
     uncovered = unknown & (shape == 0) & (target.parsing == PARSING_CLASSES.index("hair"))
     assert uncovered.sum() > 20
     assert np.median(abs(found.image[uncovered] - 0.9)) < 0.1
+
+
+def test_lent_skin_has_nothing_of_the_ground_in_it() -> None:
+    """Bright ground behind a head: none of it shines through the forehead that was lent."""
+    source = made_up.picture((0.5, 0.4, 0.3), fringe=True)
+    target = made_up.picture((0.5, 0.4, 0.3))
+    for name in ("background", "cloth"):
+        target.image[target.parsing == PARSING_CLASSES.index(name)] = (0, 1, 1)
+    for edit in (["face"], ["head"]):
+        found = assembled(plan_of(**SWAP, edit=edit), source, target)
+        forehead = inner(source, Region.HAIR, rim=3) & inner(target, Region.SKIN, rim=3)
+        assert abs(found.image[forehead] - np.float32((0.5, 0.4, 0.3))).max() < 0.1
