@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from facex.cli.console import Reporter
+from facex.cli.console import Reporter, print_table
 from facex.cli.options import Debug, Quiet
 from facex.errors import EXIT_DONE, EXIT_SOME_FAILED, OptionError
 
@@ -154,6 +154,46 @@ def external(
 
 
 @app.command()
+def ford(
+    faces: Faces,
+    teachers: TeachersOption = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Whole photos, to measure the detector.")
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Faces with true masks; default: FACES/synthetic."),
+    ] = None,
+    out: Out = Path("evaluation-ford"),
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR|HUB", help="Model; default: bundled.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="Faces; default: all.")] = None,
+    disturbed: Annotated[
+        int, typer.Option(min=2, help="Faces that are also read blurred, dark, turned, ...")
+    ] = 150,
+    split: Split = "dev",
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Measure how faces are taken apart: landmarks, pose, gaze, identity, parser, light."""
+    from facex.evaluate.analysis.command import measure_ford
+    from facex.evaluate.bars import analysis_rows, as_table
+
+    reporter = Reporter(quiet=quiet, debug=debug)
+    with reporter.bars(1) as bars:
+        data, paths = measure_ford(
+            faces, teachers, model, out, photos=photos, masks=masks, count=count,
+            subset=disturbed, split=split, force=force, progress=bars.step,
+        )  # fmt: skip
+    _say_bars(reporter, as_table(analysis_rows(data["measures"])))
+    for path in paths:
+        reporter.say(str(path))
+    return EXIT_DONE
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="Report: a folder or its JSON.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The other report.")],
@@ -185,6 +225,7 @@ def _report(
     out: Path,
 ) -> int:
     import facex
+    from facex.evaluate.bars import as_table, generator_rows
     from facex.evaluate.page import write_page
     from facex.evaluate.report import as_data, write_json, write_markdown
 
@@ -200,7 +241,15 @@ def _report(
         write_page(data, results, runner, out),
     ):
         reporter.say(str(path))
+    _say_bars(reporter, as_table(generator_rows(data["protocols"])))
     failed = sum(len(result.failed) for result in results)
     if failed:
         reporter.note(f"{failed} cases failed; the report names them")
     return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def _say_bars(reporter: Reporter, rows: list[tuple[str, str, str, str, str]]) -> None:
+    from facex.evaluate.bars import HEADER
+
+    if rows:
+        reporter.say(print_table(HEADER, rows))

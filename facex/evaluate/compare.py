@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from facex.errors import OptionError
-from facex.evaluate.report import label_of, number, rows_of
+from facex.evaluate.bars import number
+from facex.evaluate.report import label_of, rows_of
 
 
 class Difference(NamedTuple):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from facex.editing import StepOutcome, StepRunner, StepSettings
 from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.masks import hole_mask
 from facex.evaluate.protocols import Case, Protocol
+from facex.evaluate.store import folder_digest
 from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
@@ -98,12 +98,7 @@ class Editor:
     @property
     def fingerprint(self) -> str:
         """Hash of the weights and of what was asked of them, 16 hexadecimal digits."""
-        digest = hashlib.sha256(f"{self.settings}".encode())
-        for path in sorted(Path(self.model.model.folder).rglob("*")):
-            if path.suffix in (".safetensors", ".json"):
-                digest.update(path.relative_to(self.model.model.folder).as_posix().encode())
-                digest.update(path.read_bytes())
-        return digest.hexdigest()[:16]
+        return folder_digest(Path(self.model.model.folder), f"{self.settings}")
 
     def face(self, name: str) -> LocatedFace:
         """A decomposed face of the set."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from facex.evaluate.bars import HEADER, as_table, generator_rows, number
 from facex.evaluate.protocols import Case
-from facex.evaluate.report import label_of, number, rows_of
+from facex.evaluate.report import label_of, rows_of
 from facex.evaluate.run import OURS, Runner
 from facex.evaluate.summary import ProtocolResult
 from facex.imaging.write import write_bytes_atomic
@@ -26,7 +27,7 @@ _EXTREME: Final = 3
 _KEYS: Final = ("cosine@", "region_lpips", "lpips", "hole_lpips")
 """Beginnings of the measure by which worst and best are told, the first that there is."""
 
-_STYLE: Final = """
+STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b82f6; --other: #8888; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -38,7 +39,7 @@ figure div { font-size: 12px; } figure img { width: 128px; display: block; curso
 figure img.full { width: 512px; cursor: zoom-out; } svg text { fill: currentColor; }
 nav a { margin-right: .8rem; } h2 { margin-top: 3rem; }
 """
-_SCRIPT: Final = """
+SCRIPT: Final = """
 for (const image of document.querySelectorAll('figure img')) {
   image.tabIndex = 0;
   const turn = () => image.classList.toggle('full');
@@ -62,10 +63,11 @@ def _page(
 ) -> Iterator[str]:
     yield "<!doctype html><html lang=en><meta charset=utf-8>"
     yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
-    yield f"<title>FaceX evaluation</title><style>{_STYLE}</style><h1>FaceX evaluation</h1><ul>"
+    yield f"<title>FaceX evaluation</title><style>{STYLE}</style><h1>FaceX evaluation</h1><ul>"
     for name, value in data["about"].items():
         yield f"<li>{escape(name)}: {escape(str(value))}</li>"
     yield "</ul><p>Brackets are 95 % bootstrap intervals of the mean. Arrows point to better.</p>"
+    yield from plain_table(HEADER, as_table(generator_rows(data["protocols"])))
     yield "<nav>"
     for name in data["protocols"]:
         yield f"<a href='#{escape(name)}'>{escape(name)}</a>"
@@ -82,7 +84,18 @@ def _page(
             yield _plot(protocol, key)
         yield from _sheets(result, runner, key)
         yield "</section>"
-    yield f"<script>{_SCRIPT}</script></html>"
+    yield f"<script>{SCRIPT}</script></html>"
+
+
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table of words; nothing for no rows."""
+    if not rows:
+        return
+    yield "<div class=scroll><table><tr>"
+    yield "".join(f"<th>{escape(cell)}</th>" for cell in header) + "</tr>"
+    for row in rows:
+        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+    yield "</table></div>"
 
 
 def _table(protocol: Mapping[str, Any]) -> Iterator[str]:
@@ -163,12 +176,13 @@ def _row(result: ProtocolResult, runner: Runner, case: Case, note: str = "") -> 
     for name, pixels in cells:
         parts.append(
             f"<div>{escape(name)}<img loading=lazy alt='{escape(name)} of case {case.key}' "
-            f"src='{_data_uri(pixels)}'></div>"
+            f"src='{data_uri(pixels)}'></div>"
         )
     return f"<figure>{''.join(parts)}</figure>"
 
 
-def _data_uri(pixels: np.ndarray) -> str:
+def data_uri(pixels: np.ndarray) -> str:
+    """A picture ``(H, W, 3)`` uint8 as part of a page."""
     file = io.BytesIO()
     Image.fromarray(np.asarray(pixels, np.uint8)).convert("RGB").save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

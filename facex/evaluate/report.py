@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from facex.errors import OptionError
+from facex.evaluate.bars import HEADER, as_table, generator_rows, number
 from facex.evaluate.summary import ProtocolResult
 from facex.imaging.write import write_bytes_atomic
 
@@ -27,10 +28,12 @@ def as_data(results: Sequence[ProtocolResult], about: Mapping[str, Any]) -> dict
         results: of the protocols.
         about: the run: model, faces, judges, versions.
     """
+    protocols = {result.protocol.name: result.as_json() for result in results}
     return {
         "format": FORMAT,
         "about": dict(about),
-        "protocols": {result.protocol.name: result.as_json() for result in results},
+        "bars": [row.as_json() for row in generator_rows(protocols)],
+        "protocols": protocols,
     }
 
 
@@ -71,6 +74,11 @@ def markdown(data: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for name, value in data["about"].items():
         yield f"- {name}: {value}"
+    bars = as_table(generator_rows(data["protocols"]))
+    if bars:
+        yield from ("", "## Bars", "", "| " + " | ".join(HEADER) + " |")
+        yield "| --- |" + " --- |" * (len(HEADER) - 1)
+        yield from ("| " + " | ".join(row) + " |" for row in bars)
     for name, protocol in data["protocols"].items():
         yield ""
         yield f"## {name}"
@@ -99,13 +107,6 @@ def label_of(protocol: Mapping[str, Any], measure: str) -> str:
     suffix = measure.partition(":")[2] or measure.partition("@")[2]
     detail = f" ({suffix})" if suffix and suffix not in meaning["label"] else ""
     return f"{meaning['label']}{detail}{_ARROWS[meaning['better']]}"
-
-
-def number(value: float | None) -> str:
-    """Three significant digits or so; a dash for nothing."""
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _table(protocol: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -117,6 +118,21 @@ class Store:
     def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, content)
+
+
+def folder_digest(folder: Path, start: str = "") -> str:
+    """Hash of the weights and settings below a folder, 16 hexadecimal digits.
+
+    Args:
+        folder: of a model or of a part of one.
+        start: what else the hash should depend on.
+    """
+    digest = hashlib.sha256(start.encode())
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".safetensors", ".json"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

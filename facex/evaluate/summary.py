@@ -96,7 +96,7 @@ class ProtocolResult:
             "failed": dict(self.failed),
             "seconds": round(self.seconds, 2),
             "systems": {
-                system: {name: _interval(i) for name, i in result.intervals().items()}
+                system: {name: interval_json(i) for name, i in result.intervals().items()}
                 for system, result in self.systems.items()
             },
             "labels": {
@@ -109,14 +109,15 @@ class ProtocolResult:
                     "measure": name,
                     "division": gap.division,
                     "ratio": _number(gap.ratio),
-                    "groups": {group: _interval(i) for group, i in gap.groups.items()},
+                    "groups": {group: interval_json(i) for group, i in gap.groups.items()},
                 }
                 for name, gap in self.gaps(next(iter(self.systems)))
             ],
         }
 
 
-def _interval(interval: Interval) -> dict[str, Any]:
+def interval_json(interval: Interval) -> dict[str, Any]:
+    """A number with its interval as plain data; None for what is not finite."""
     value, low, high = (_number(v) for v in interval[:3])
     return {"value": value, "low": low, "high": high, "count": interval.cases}
 
