@@ -28,6 +28,15 @@ _LARGE_CLASSES: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("background", "skin", "hair", "hat", "neck", "cloth", "eye_g")
 )
+_RIM: Final = 0.06
+"""How far inside of its outline a foreign face is doubted, as a share of the crop."""
+_CONTRAST: Final = 18.0
+"""Difference from the face's colour, CIELAB, that is nothing but shading."""
+_NEARER: Final = 0.5
+"""How much nearer to what lies beyond than to the face a doubted pixel must be."""
+_STRANGE: Final = tuple(
+    PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
+)
 _SOFT_RADIUS: Final = 0.012
 """Radius of the guided filter, as a share of the crop."""
 _SOFT_FLOOR: Final = 4e-4
@@ -130,14 +139,64 @@ def _fit(image: Floats, size: int) -> Floats:
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def trim_face(masks: dict[Region, Floats]) -> None:
+def trim_face(masks: dict[Region, Floats], picture: FacePicture) -> None:
     """Take the rim off a foreign face: it is mixed with hair, hat or background there."""
     face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
-    radius = max(1, round(face.shape[0] * 0.012))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    inner = cv2.erode(face, kernel, borderType=cv2.BORDER_REPLICATE)
+    inner = cv2.erode(face, _disc(round(face.shape[0] * 0.012)), borderType=cv2.BORDER_REPLICATE)
     for region in FACE_REGIONS:
         masks[region] = np.asarray(masks[region] * inner, np.float32)
+    skin = np.asarray(inner * (1 - _looks_foreign(inner, picture)), np.float32)
+    for region in (Region.SKIN, Region.BEARD):
+        masks[region] = np.minimum(masks[region], skin)
+
+
+def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
+    """Pixels near the outline that look like what lies beyond it, rather than like the face.
+
+    The parser calls a lock of hair under the ear, or the shadow beside a jaw, skin now and then;
+    carried to another head it would be a bruise.
+    """
+    size = face.shape[0]
+    lab = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2LAB)
+    solid = (face > 0.5).astype(np.float32)
+    inside = cv2.erode(solid, _disc(round(size * _RIM)), borderType=cv2.BORDER_REPLICATE)
+    # Ears and neck are the person's own skin, often in shadow: no evidence against a rim.
+    strange = np.isin(picture.parsing, _STRANGE).astype(np.float32)
+    outside = strange * (1 - cv2.dilate(face, _disc(round(size * 0.012))))
+    away = np.linalg.norm(lab - _local_mean(lab, inside, _RIM * size), axis=-1)
+    # What lies beyond has many colours: any of them will do, the widest mean or the nearest.
+    near = np.minimum.reduce(
+        [
+            np.linalg.norm(lab - _local_mean(lab, outside, reach * size), axis=-1)
+            for reach in (_RIM, _RIM / 3)
+        ]
+    )
+    foreign = ((face > 0) & (inside == 0) & (near < _NEARER * away) & (away > _CONTRAST)).astype(
+        np.uint8
+    )
+    # A piece begins at the outline; freckles and wrinkles do not.
+    foreign = cv2.morphologyEx(foreign, cv2.MORPH_OPEN, _disc(1))
+    outline = (face > 0) & (cv2.erode(solid, _disc(round(size * 0.008))) == 0)
+    _, pieces = cv2.connectedComponents(foreign, connectivity=8)
+    begun = np.unique(pieces[outline & (foreign > 0)])
+    kept = np.isin(pieces, begun[begun > 0]).astype(np.float32)
+    # A piece is surrounded by a mixture.
+    return np.asarray(cv2.blur(cv2.dilate(kept, _disc(round(size * 0.012))), (3, 3)), np.float32)
+
+
+def _local_mean(image: Floats, part: Floats, reach: float) -> Floats:
+    """Mean of ``(S, S, C)`` over the pixels of a part within reach; of all, if none is."""
+    side = 2 * round(reach * 1.5) + 1
+    weight = cv2.blur(part, (side, side)) + np.float32(1e-4)
+    total = (image * part[..., None]).sum((0, 1)) / max(float(part.sum()), 1.0)
+    near = cv2.blur(image * part[..., None], (side, side)) + total * np.float32(1e-4)
+    return np.asarray(near / weight[..., None], np.float32)
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    radius = max(1, radius)
+    shape = (2 * radius + 1, 2 * radius + 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, shape), np.uint8)
 
 
 def _near_face(landmarks: Points, size: int) -> Floats:
@@ -158,8 +217,7 @@ def _near_face(landmarks: Points, size: int) -> Floats:
 
 def grow(mask: Floats, radius: int) -> Floats:
     """A mask grown by pixels, its border soft and ending for good."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = cv2.dilate(mask, kernel)
+    grown = cv2.dilate(mask, _disc(radius))
     soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
     # Cells whose share is small are outside: fusion needs a clear border.
     return np.where(soft < 0.02, 0.0, soft).astype(np.float32)
