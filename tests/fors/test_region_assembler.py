@@ -16,7 +16,7 @@ from facex.fors.region_assembler import (
     higher_resolution,
     with_colours,
 )
-from facex.fors.region_masks import FacePicture, region_masks
+from facex.fors.region_masks import FacePicture, region_masks, trim_face
 from facex.fors.relight import match_light
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
@@ -69,6 +69,24 @@ def test_another_face_in_the_picture_is_not_this_face() -> None:
     picture = made_up.picture()
     picture.parsing[5:20, 100:125] = 1  # skin, far from the mesh
     assert not region_masks(picture)[Region.SKIN][5:20, 100:125].any()
+
+
+def test_a_rim_that_looks_like_what_lies_beyond_stays_behind() -> None:
+    face, dark = made_up.picture(), np.float32((0.1, 0.1, 0.2))
+    beyond = np.isin(face.parsing, (0, 17))  # ground and hair
+    image = np.where(beyond[..., None], dark, np.float32((0.8, 0.6, 0.5)))
+    columns = np.flatnonzero(np.isin(face.parsing[70], (1, 10)))
+    left, right = int(columns.min()), int(columns.max())
+    image[60:80, left : left + 5] = dark  # called skin, and is not
+    image[60:80, right - 16 : right - 9] = dark  # a birthmark
+    picture = FacePicture(image, face.landmarks, face.parsing, made_up.SIZE)
+    masks = region_masks(picture)
+    before = masks[Region.SKIN] + masks[Region.BEARD]
+    trim_face(masks, picture)
+    after = masks[Region.SKIN] + masks[Region.BEARD]
+    assert before[68:73, left + 3].min() > 0.5
+    assert after[68:73, left + 3].max() < 0.1
+    assert after[68:73, right - 13].min() > 0.9
 
 
 FIELDS: dict[str, dict[str, Any]] = {
