@@ -16,6 +16,10 @@ _LEAST_SHARED: Final = 0.01
 """Share of the picture that both must show before their colours can be compared."""
 _SMOOTH: Final = 0.02
 """Width of what counts as smooth, as a share of the picture's side."""
+_WIDE: Final = 4
+"""How many times wider the surroundings are by which a difference is odd."""
+_ODD: Final = 0.15
+"""Difference from the surroundings, RGB in [0, 1], beyond which it counts little."""
 
 
 def push_pull(image: Floats, known: Floats) -> Floats:
@@ -43,7 +47,7 @@ def borrow(
     usable: Floats,
     trust: float,
     *,
-    match: bool = True,
+    match: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Fill unknown pixels with another picture's texture in the colours of what is around them.
 
@@ -56,17 +60,18 @@ def borrow(
         lender: ``(H, W, 3)`` in [0, 1].
         usable: ``(H, W)`` in [0, 1], where the lender shows what is wanted.
         trust: how known a borrowed pixel is, 0 to 1.
-        match: bring the lender to the colours of the surroundings.
+        match: ``(H, W)`` in [0, 1], where the two show the same kind of thing, by which the lender is
+            brought to the colours of the surroundings; None leaves it as it is.
 
     Returns:
         The image and how far it is known now.
     """
     lent = (1 - known) * usable
-    both = known * usable
     if lent.max() < _LEAST_LENT:
         return image, known
     filled = lender
-    if match:
+    if match is not None:
+        both = known * usable * match
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
         filled = np.clip(lender + _smooth_difference(image, lender, both), 0, 1)
@@ -78,10 +83,19 @@ def borrow(
 
 def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
     sigma = image.shape[0] * _SMOOTH
-    weight = cv2.GaussianBlur(both, (0, 0), sigma)
-    difference = cv2.GaussianBlur((image - lender) * both[..., None], (0, 0), sigma)
-    difference = difference / np.maximum(weight, 1e-4)[..., None]
+    gap = image - lender
+    wide, _ = _weighted_mean(gap, both, _WIDE * sigma)
+    # A strand of hair or a wrinkle of one of them is not a difference of light.
+    odd = np.linalg.norm(gap - wide, axis=-1) / _ODD
+    both = np.asarray(both * np.exp(-np.square(odd)), np.float32)
+    difference, weight = _weighted_mean(gap, both, sigma)
     return push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
+
+
+def _weighted_mean(values: Floats, weight: Floats, sigma: float) -> tuple[Floats, Floats]:
+    total = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
+    mean = cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma)
+    return np.asarray(mean / np.maximum(total, 1e-4)[..., None], np.float32), total
 
 
 def _level(weighted: Floats, weight: Floats) -> Floats:

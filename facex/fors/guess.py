@@ -52,16 +52,25 @@ class Lender:
     teeth: Floats
 
 
-def lend_skin(image: Floats, known: Floats, edit: Floats, lender: Lender) -> tuple[Floats, Floats]:
+def lend_skin(
+    image: Floats, known: Floats, edit: Floats, skin: Floats, lender: Lender
+) -> tuple[Floats, Floats]:
     """Skin under the source's fringe or hat and beyond its profile, and teeth it never showed.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        known: ``(S, S)``.
+        edit: ``(S, S)``.
+        skin: ``(S, S)``, where the result shows skin: colours are compared there.
+        lender: who lends.
 
     Returns:
         The image and how far it is known now.
     """
-    skin = lender.skin + lender.jaw * _likeness(lender)
-    image, known = borrow(image, known, lender.image, skin * (edit > 0), TRUST)
+    lent = lender.skin + lender.jaw * _likeness(lender)
+    image, known = borrow(image, known, lender.image, lent * (edit > 0), TRUST, match=skin)
     # Teeth keep their own colour, whatever the skin's.
-    return borrow(image, known, lender.image, lender.teeth * edit, TRUST, match=False)
+    return borrow(image, known, lender.image, lender.teeth * edit, TRUST)
 
 
 def open_mouth(
@@ -86,7 +95,7 @@ def open_mouth(
         return image, known
     colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
     drawn = draw_mouth(points, size, colour)
-    return borrow(image, known, drawn, hidden, TRUST, match=False)
+    return borrow(image, known, drawn, hidden, TRUST)
 
 
 def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head: Floats) -> Floats:

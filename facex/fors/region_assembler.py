@@ -156,9 +156,9 @@ class RegionAssembler:
             known = known * (edit < 1e-3)
         image, known = np.asarray(image, np.float32), np.asarray(known, np.float32)
         if guessing:
-            if self._lends and ((1 - known) * edit).mean() > LEAST:
-                image, known = lend_skin(image, known, edit, self._lender(target))
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
+            if self._lends and ((1 - known) * edit).mean() > LEAST:
+                image, known = lend_skin(image, known, edit, skin, self._lender(target))
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:

@@ -28,6 +28,8 @@ _LARGE_CLASSES: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("background", "skin", "hair", "hat", "neck", "cloth", "eye_g")
 )
+_STRANDS: Final = 0.03
+"""How far strands reach into a foreign forehead, as a share of the crop."""
 _RIM: Final = 0.06
 """How far inside of its outline a foreign face is doubted, as a share of the crop."""
 _CONTRAST: Final = 18.0
@@ -145,7 +147,10 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture) -> None:
     inner = cv2.erode(face, _disc(round(face.shape[0] * 0.012)), borderType=cv2.BORDER_REPLICATE)
     for region in FACE_REGIONS:
         masks[region] = np.asarray(masks[region] * inner, np.float32)
-    skin = np.asarray(inner * (1 - _looks_foreign(inner, picture)), np.float32)
+    # Strands and their shadows reach further than the parser's hair.
+    near_hair = cv2.dilate(masks[Region.HAIR], _disc(round(face.shape[0] * _STRANDS)))
+    own = (1 - _looks_foreign(inner, picture)) * (1 - cv2.blur(near_hair, (3, 3)))
+    skin = np.asarray(inner * own, np.float32)
     for region in (Region.SKIN, Region.BEARD):
         masks[region] = np.minimum(masks[region], skin)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facex.fors.fill import push_pull
+from facex.fors.fill import borrow, push_pull
 
 Floats = NDArray[np.float32]
 SHAPES = ((64, 64), (61, 90), (3, 200), (256, 256))
@@ -70,3 +70,19 @@ def test_one_known_pixel_colours_everything() -> None:
     known[20, 30] = 1
     filled = push_pull(image, known)
     np.testing.assert_allclose(filled, np.broadcast_to(image[20, 30], filled.shape), atol=1e-4)
+
+
+def test_lent_skin_takes_the_light_of_the_face_and_not_the_colour_of_a_strand() -> None:
+    size = 96
+    lender = np.full((size, size, 3), 0.4, np.float32)
+    image = np.full((size, size, 3), 0.6, np.float32)
+    image[40:44] = 0.05  # a strand across what is known, beside the hole
+    known = np.ones((size, size), np.float32)
+    known[:38] = 0
+    everywhere = np.ones_like(known)
+    filled, trust = borrow(image, known, lender, everywhere, 0.5, match=everywhere)
+    assert filled[:38] == pytest.approx(0.6, abs=0.02)
+    assert np.array_equal(filled[38:], image[38:])
+    assert trust[:38].max() == 0.5
+    plain, _ = borrow(image, known, lender, everywhere, 0.5)
+    assert plain[:38] == pytest.approx(0.4, abs=1e-3)
