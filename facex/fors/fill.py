@@ -60,8 +60,8 @@ def borrow(
         lender: ``(H, W, 3)`` in [0, 1].
         usable: ``(H, W)`` in [0, 1], where the lender shows what is wanted.
         trust: how known a borrowed pixel is, 0 to 1.
-        match: ``(H, W)`` in [0, 1], where the two show the same kind of thing, by which the lender is
-            brought to the colours of the surroundings; None leaves it as it is.
+        match: ``(H, W)`` in [0, 1], where the two show the same kind of thing, by which the lender
+            is brought to the colours of the surroundings; None leaves it as it is.
 
     Returns:
         The image and how far it is known now.

@@ -95,8 +95,14 @@ def photometric(image: Image, rng: np.random.Generator, strength: float = 1.0) -
     return np.asarray(result)
 
 
-def random_occluder(image: Image, rng: np.random.Generator, donor: Image) -> Image:
-    """Paste a blob of another picture somewhere, as a hand or a microphone would lie."""
+def random_occluder(
+    image: Image, rng: np.random.Generator, donor: Image
+) -> tuple[Image, NDArray[np.bool_]]:
+    """Paste a blob of another picture somewhere, as a hand or a microphone would lie.
+
+    Returns:
+        The picture and where it is hidden now.
+    """
     side = image.shape[0]
     mask = np.zeros((side, side), np.uint8)
     centre = rng.uniform(0.1, 0.9, 2) * side
@@ -113,7 +119,7 @@ def random_occluder(image: Image, rng: np.random.Generator, donor: Image) -> Ima
     )
     soft = cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32)[..., None] / 255
     patch = np.roll(donor, (int(rng.integers(side)), int(rng.integers(side))), (0, 1))
-    return (image * (1 - soft) + patch * soft).astype(np.uint8)
+    return (image * (1 - soft) + patch * soft).astype(np.uint8), mask > 0
 
 
 def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:

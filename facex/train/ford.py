@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,13 +21,13 @@ from torch.nn import functional as F
 from facex.ford.gaze import GazeNet, eye_patches, head_angles
 from facex.ford.identity import ALIGN_POINTS, IdentityNet, align_for_identity
 from facex.ford.motion import MotionNet
-from facex.ford.parsing import ParsingNet
 from facex.train import augment
 from facex.train.augment import mirror_permutation, to_float
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
+from facex.train.parsing import ParsingTask
 from facex.train.refine import RefineTask
-from facex.types import BLENDSHAPES, PARSING_MIRROR
+from facex.types import BLENDSHAPES
 
 AUGMENT: Final = {"turn": 0.7, "zoom": 0.25, "shift": 0.09}
 """How far the landmark network's crops may be from the aligned frame."""
@@ -97,7 +96,7 @@ class MotionTask:
         patch = augment.warp(np.ascontiguousarray(image), matrix, 128)
         if rng.random() < 0.2:
             donor = np.asarray(self.cache.faces[rng.choice(self.train)])[:128, :128]
-            patch = augment.random_occluder(patch, rng, donor)
+            patch, _ = augment.random_occluder(patch, rng, donor)
         return augment.photometric(patch, rng), augment.transform_points(points, matrix), blend
 
     def batch(self, size: int) -> Batch:
@@ -184,73 +183,6 @@ class ExpressionTask(MotionTask):
         return error * 10, {"blend": round(error.item(), 4)}
 
 
-class ParsingTask:
-    """Class maps from noisy labels; unsure pixels (255) are ignored."""
-
-    def __init__(self, cache: FaceCache, seed: int) -> None:
-        self.cache, self.rng = cache, np.random.default_rng(seed)
-        folder = cache.folder / "parsing"
-        known = {p.stem for p in folder.glob("*.png")}
-        self.train = [i for i in cache.select("train") if str(cache.names[i]) in known]
-        self.dev = [i for i in cache.select("dev") if str(cache.names[i]) in known][::4]
-        self.labels = {
-            int(i): np.asarray(cv2.imread(str(folder / f"{cache.names[i]}.png"), -1), np.uint8)
-            for i in [*self.train, *self.dev]
-        }
-        counts = np.zeros(256)
-        for i in self.train[:500]:
-            counts += np.bincount(self.labels[int(i)].ravel(), minlength=256)
-        share = counts[:19] / counts[:19].sum()
-        self.weight = torch.tensor(np.clip((share + 1e-4) ** -0.4, 0.3, 12.0)).float()
-        self.weight = self.weight / self.weight[1].clone()
-
-    def model(self) -> ParsingNet:
-        """A new network."""
-        return ParsingNet()
-
-    def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One augmented face and its label map, 256 px."""
-        rng, image, label = self.rng, np.asarray(self.cache.faces[i]), self.labels[i]
-        if rng.random() < 0.5:
-            table = np.arange(256, dtype=np.uint8)
-            table[:19] = PARSING_MIRROR
-            image, label = image[:, ::-1], table[label[:, ::-1]]
-        matrix = augment.random_similarity(rng, 256, 256, turn=0.4, zoom=0.2, shift=0.08)
-        image = augment.warp(np.ascontiguousarray(image), matrix, 256)
-        label = augment.warp(np.ascontiguousarray(label), matrix, 256, nearest=True)
-        return augment.photometric(image, rng), label
-
-    def batch(self, size: int) -> Batch:
-        """A random training batch."""
-        parts = [self.sample(int(i)) for i in self.rng.choice(self.train, size)]
-        return {
-            "images": to_float([p[0] for p in parts]),
-            "labels": torch.from_numpy(np.stack([p[1] for p in parts])).long(),
-        }
-
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Weighted cross-entropy at half resolution (the network's own)."""
-        logits = model.features(batch["images"])[0]  # type: ignore[operator]
-        labels = batch["labels"][:, ::2, ::2]
-        loss = F.cross_entropy(logits, labels, self.weight, ignore_index=255)
-        return loss, {"ce": round(loss.item(), 4)}
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """F1 against the labeller on dev faces (not the truth: see the synthetic faces)."""
-        hit, predicted, present = (torch.zeros(19) for _ in range(3))
-        for i in self.dev:
-            guess = model(to_float([np.asarray(self.cache.faces[i])])).argmax(1)[0]
-            label = torch.from_numpy(self.labels[int(i)].astype(np.int64))
-            valid = label != 255
-            guess, label = guess[valid], label[valid]
-            hit += torch.bincount(guess[guess == label], minlength=19)
-            predicted += torch.bincount(guess, minlength=19)
-            present += torch.bincount(label, minlength=19)
-        f1 = 2 * hit / (predicted + present).clamp_min(1)
-        keep = present > 0
-        return {"f1_mean": round(f1[keep].mean().item(), 4), "hair": round(f1[13].item(), 4)}
-
-
 class IdentityTask:
     """Embeddings of a strong recogniser, from augmented crops."""
 
@@ -280,7 +212,7 @@ class IdentityTask:
             view = np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
             if self.rng.random() < 0.2:
                 donor = np.asarray(self.cache.faces[self.rng.choice(self.train)])[72:184, 72:184]
-                view = augment.random_occluder(view, self.rng, donor)
+                view, _ = augment.random_occluder(view, self.rng, donor)
             images.append(augment.photometric(view, self.rng))
         return {"images": to_float(images), "target": self.target[chosen]}
 

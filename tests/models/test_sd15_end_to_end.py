@@ -152,8 +152,10 @@ def test_a_photo_goes_through_every_task(
     outside = result.mask == 0
     assert 0.2 < outside.mean() < 1
     assert np.array_equal(after[outside], before[outside])
-    # Untrained, the base draws everything inside: the picture must show it.
-    inside = result.mask > 0.99
+    # Untrained, the base draws everything inside: the picture must show it. Eyes are so small here
+    # that their mask is soft in the middle, too.
+    inside = result.mask > 0.9 * result.mask.max()
+    assert result.mask.max() > 0.5
     assert (after[inside] != before[inside]).any(1).mean() > 0.5
     assert result.representations[0].extractors == SD15_FORD
 

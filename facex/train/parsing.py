@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the parser from noisy labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facex.ford.parsing import ParsingNet
+from facex.train import augment
+from facex.train.augment import to_float
+from facex.train.distill import Batch
+from facex.train.facecache import FaceCache
+from facex.types import PARSING_CLASSES, PARSING_MIRROR
+
+_WORN: Final = {"eye_g": 0.15, "hat": 0.08}
+"""How often a face gets the glasses or the hat of another one, to see more of what is rare."""
+_WORN_LEAST: Final = 200
+"""Pixels that make a pair of glasses or a hat."""
+_OCCLUDED: Final = 0.15
+"""How often something lies over the face, which counts as background."""
+
+
+class ParsingTask:
+    """Class maps from noisy labels; unsure pixels (255) are ignored."""
+
+    def __init__(self, cache: FaceCache, seed: int) -> None:
+        self.cache, self.rng = cache, np.random.default_rng(seed)
+        folder = cache.folder / "parsing"
+        known = {p.stem for p in folder.glob("*.png")}
+        self.train = [i for i in cache.select("train") if str(cache.names[i]) in known]
+        self.dev = [i for i in cache.select("dev") if str(cache.names[i]) in known][::4]
+        self.labels = {
+            int(i): np.asarray(cv2.imread(str(folder / f"{cache.names[i]}.png"), -1), np.uint8)
+            for i in [*self.train, *self.dev]
+        }
+        self.worn = {
+            name: [
+                i
+                for i in self.train
+                if (self.labels[int(i)] == PARSING_CLASSES.index(name)).sum() > _WORN_LEAST
+            ]
+            for name in _WORN
+        }
+        counts = np.zeros(256)
+        for i in self.train[:500]:
+            counts += np.bincount(self.labels[int(i)].ravel(), minlength=256)
+        share = counts[:19] / counts[:19].sum()
+        # Steeper weights find small classes sooner and draw them too large.
+        self.weight = torch.tensor(np.clip((share + 1e-4) ** -0.2, 0.3, 12.0)).float()
+        self.weight = self.weight / self.weight[1].clone()
+
+    def model(self) -> ParsingNet:
+        """A new network."""
+        return ParsingNet()
+
+    def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One augmented face and its label map, 256 px."""
+        rng, image, label = self.rng, np.array(self.cache.faces[i]), self.labels[i].copy()
+        for name, chance in _WORN.items():
+            if self.worn[name] and rng.random() < chance:
+                self._wear(image, label, name)
+        if rng.random() < 0.5:
+            table = np.arange(256, dtype=np.uint8)
+            table[:19] = PARSING_MIRROR
+            image, label = image[:, ::-1], table[label[:, ::-1]]
+        matrix = augment.random_similarity(rng, 256, 256, turn=0.4, zoom=0.2, shift=0.08)
+        image = augment.warp(np.ascontiguousarray(image), matrix, 256)
+        label = augment.warp(np.ascontiguousarray(label), matrix, 256, nearest=True)
+        image = np.asarray(image)
+        if rng.random() < _OCCLUDED:
+            donor = np.asarray(self.cache.faces[int(rng.choice(self.train))])
+            image, hidden = augment.random_occluder(image, rng, donor)
+            label = np.where(hidden, 0, label).astype(np.uint8)
+        return augment.photometric(image, rng), label
+
+    def _wear(self, image: NDArray[np.uint8], label: NDArray[np.uint8], name: str) -> None:
+        """Put on somebody else's glasses or hat: aligned faces have them in the same place."""
+        other = int(self.rng.choice(self.worn[name]))
+        mask = (self.labels[other] == PARSING_CLASSES.index(name)).astype(np.uint8)
+        soft = cv2.GaussianBlur(cv2.dilate(mask, np.ones((3, 3), np.uint8)) * 1.0, (0, 0), 0.8)
+        shift = self.rng.integers(-6, 7, 2)
+        donor, soft, hard = (
+            np.roll(x, shift, (0, 1)) for x in (np.asarray(self.cache.faces[other]), soft, mask)
+        )
+        blend = image + (donor.astype(np.float32) - image) * soft[..., None]
+        image[:] = np.clip(blend, 0, 255).astype(np.uint8)
+        label[hard > 0] = PARSING_CLASSES.index(name)
+
+    def batch(self, size: int) -> Batch:
+        """A random training batch."""
+        parts = [self.sample(int(i)) for i in self.rng.choice(self.train, size)]
+        return {
+            "images": to_float([p[0] for p in parts]),
+            "labels": torch.from_numpy(np.stack([p[1] for p in parts])).long(),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Weighted cross-entropy at half resolution (the network's own)."""
+        logits = model.features(batch["images"])[0]  # type: ignore[operator]
+        labels = batch["labels"][:, ::2, ::2]
+        loss = F.cross_entropy(logits, labels, self.weight, ignore_index=255)
+        return loss, {"ce": round(loss.item(), 4)}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """F1 against the labeller on dev faces (not the truth: see the synthetic faces)."""
+        hit, predicted, present = (torch.zeros(19) for _ in range(3))
+        for i in self.dev:
+            guess = model(to_float([np.asarray(self.cache.faces[i])])).argmax(1)[0]
+            label = torch.from_numpy(self.labels[int(i)].astype(np.int64))
+            valid = label != 255
+            guess, label = guess[valid], label[valid]
+            hit += torch.bincount(guess[guess == label], minlength=19)
+            predicted += torch.bincount(guess, minlength=19)
+            present += torch.bincount(label, minlength=19)
+        f1 = 2 * hit / (predicted + present).clamp_min(1)
+        keep = present > 0
+        return {"f1_mean": round(f1[keep].mean().item(), 4), "hair": round(f1[13].item(), 4)}
