@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from facex.frc.native import correct_native, structure_trust
+from facex.frc.native import correct_native, keep_tint, structure_trust
 from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
@@ -85,6 +85,7 @@ def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor) ->
     base = pipeline.base
     decoded = base.decode(latents)
     redecoded = base.decode(base.encode(batch["reference"]))
+    decoded = keep_tint(decoded, redecoded, batch["known"])
     trust = structure_trust(decoded, redecoded)
     final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
     return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)

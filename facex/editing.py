@@ -25,7 +25,7 @@ from facex.fors.region_assembler import (
 )
 from facex.fors.region_masks import FacePicture
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native, structure_trust
+from facex.frc.native import correct_native, keep_tint, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
@@ -243,7 +243,10 @@ class StepRunner:
             redecoded = base.decode(base.encode(reference))
         trust = output.kappa.float()
         if self.pipeline.controller.config["draw_from_reference"]:
-            trust = structure_trust(decoded, redecoded) * plan.kappa * settings.kappa
+            trusted = plan.kappa * settings.kappa
+            known = condition.known.to(decoded.device)
+            decoded = keep_tint(decoded, redecoded, known * trusted)
+            trust = structure_trust(decoded, redecoded) * trusted
         return decoded.cpu(), redecoded.cpu(), trust.cpu()
 
     def _finish(

@@ -31,7 +31,7 @@ from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
 from facex.frc.base import Base, mini_scheduler, mini_unet
 from facex.frc.controller import FaceXController
-from facex.frc.native import correct_native, structure_trust
+from facex.frc.native import correct_native, keep_tint, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_network
@@ -316,7 +316,8 @@ class GeneratorTrainer:
         decoded = self.base.decode(found)
         with torch.no_grad():
             redecoded = self.base.decode(reference)
-            trust = structure_trust(decoded, redecoded)
+        decoded = keep_tint(decoded, redecoded, batch["known"])
+        trust = structure_trust(decoded.detach(), redecoded)
         final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
         return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)
 

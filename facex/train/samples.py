@@ -53,7 +53,7 @@ _SWAP: Final = {
     "regions": {"face": "source", "glasses": "source"},
 }
 PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
-    ("face", 0.42, _step(**_SWAP, edit=("face", "glasses"))),
+    ("face", 0.36, _step(**_SWAP, edit=("face", "glasses"))),
     (
         "head",
         0.16,
@@ -66,7 +66,10 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
         ),
     ),
     ("turn", 0.2, _step(pose="driver", expression="driver", gaze="driver", edit=("head",))),
-    ("hole", 0.22, _step(edit="mask")),
+    ("hole", 0.2, _step(edit="mask")),
+    # Where little may change, colours must fit exactly.
+    ("look", 0.04, _step(gaze="driver", edit=("eyes",))),
+    ("part", 0.04, _step(regions={"eyes": "source", "lips": "source"}, edit=("eyes", "lips"))),
 )
 """Kinds of damage with their share; each stands for several tasks."""
 
@@ -164,10 +167,10 @@ class SampleMaker:
         name = PLANS[kind][0]
         if name == "hole":
             reference = self._hole(true)
-        elif name == "turn":
-            reference = self._turned(true, row, plan)
+        elif name in ("turn", "look"):
+            reference = self._turned(true, row, plan, "gaze" if name == "look" else "any")
         else:
-            reference = self._swapped(true, row, plan)
+            reference = self._swapped(true, row, plan, "pose" if name == "part" else "any")
         reference = self._disturb(reference, true)
         return {
             "target": _chw(true.pixels),
@@ -180,14 +183,21 @@ class SampleMaker:
             "kind": kind,
         }
 
-    def _view(self, true: FacePicture, row: int, *, stay: bool) -> FacePicture:
-        """Another photo of the same face: foreign mesh, other light, sometimes mirrored."""
+    def _view(self, true: FacePicture, row: int, *, stay: bool, change: str = "any") -> FacePicture:
+        """Another photo of the same face: foreign mesh, other light, sometimes mirrored.
+
+        ``change`` is what of another face the mesh takes on: pose, gaze, or any of several.
+        """
         rng, other = self.rng, int(self.rng.integers(len(self.codes)))
-        if rng.random() < 0.5:
+        mine, theirs = self.codes.geometry(row), self.codes.geometry(other)
+        if change == "any" and rng.random() < 0.5:
             points = self.codes.arrays["landmarks"][other].astype(np.float64)
         else:
-            mine, theirs = self.codes.geometry(row), self.codes.geometry(other)
-            moved = combine(mine, pose=theirs, expression=theirs if rng.random() < 0.6 else None)
+            if change == "any":
+                expression = theirs if rng.random() < 0.6 else None
+                moved = combine(mine, pose=theirs, expression=expression)
+            else:
+                moved = combine(mine, **{change: theirs})
             points = moved.landmarks[0].numpy().astype(np.float64)
         field = mesh_warp(true.landmarks, points, SIZE, anchor_far=stay)
         image = np.asarray(apply_warp(field, true.image), np.uint8)
@@ -201,8 +211,8 @@ class SampleMaker:
         noisy = points + rng.normal(0, 0.6, points.shape)
         return FacePicture(np.ascontiguousarray(image), noisy, np.ascontiguousarray(label), SIZE)
 
-    def _swapped(self, true: FacePicture, row: int, plan: Plan) -> ReferenceImage:
-        view = self._view(true, row, stay=False)
+    def _swapped(self, true: FacePicture, row: int, plan: Plan, change: str) -> ReferenceImage:
+        view = self._view(true, row, stay=False, change=change)
         other = int(self.rng.integers(len(self.codes)))
         parsing = true.parsing
         if self.rng.random() < 0.7:
@@ -217,8 +227,8 @@ class SampleMaker:
         pictures[SPARE] = self.face(other)
         return RegionAssembler(pictures, plan, true.landmarks).assemble()
 
-    def _turned(self, true: FacePicture, row: int, plan: Plan) -> ReferenceImage:
-        view = self._view(true, row, stay=True)
+    def _turned(self, true: FacePicture, row: int, plan: Plan, change: str) -> ReferenceImage:
+        view = self._view(true, row, stay=True, change=change)
         built = RegionAssembler({"target": view}, plan, true.landmarks).assemble()
         outside = (built.edit < 1e-3)[..., None]
         image = np.where(outside, true.pixels, built.image).astype(np.float32)

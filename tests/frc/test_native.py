@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from facex.frc.native import correct_native, structure_trust
+from facex.frc.native import correct_native, keep_tint, structure_trust
 
 SIZES = (64, 100, 128, 333)
 
@@ -96,3 +96,18 @@ def test_detail_is_trusted_under_new_light_and_dropped_under_new_structure() -> 
     assert trust[..., 44:84, 44:84].max() < 0.2
     assert (trust[..., :16] == 1).all()
     assert trust.min() >= 0
+
+
+def test_what_is_known_keeps_its_tint_and_takes_on_the_light() -> None:
+    generator = torch.Generator().manual_seed(4)
+    redecoded = torch.rand(1, 3, 8, 8, generator=generator) - 0.5
+    known = torch.zeros(1, 1, 8, 8)
+    known[..., :4] = 1
+    tinted = redecoded + torch.tensor([-0.2, 0.0, 0.3])[:, None, None]
+    kept = keep_tint(tinted, redecoded, known)
+    assert torch.equal(kept[..., 4:], tinted[..., 4:])
+    moved = (kept - redecoded)[..., :4]
+    assert (moved.amax(1) - moved.amin(1)).max() < 0.1  # of 0.5
+    lit = keep_tint(redecoded + 0.3, redecoded, known)
+    assert torch.allclose(lit, redecoded + 0.3, atol=1e-6)
+    assert torch.equal(keep_tint(redecoded, redecoded, known), redecoded)
