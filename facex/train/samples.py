@@ -10,7 +10,7 @@ answer is always the true photo, so the generator learns to repair (DESIGN 4, 11
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -34,6 +34,8 @@ from facex.types import PARSING_MIRROR, REGIONS
 
 Floats = NDArray[np.float32]
 Sample = dict[str, Any]
+
+Change = Literal["any", "pose", "gaze"]
 
 SIZE: Final = 256
 _BACKGROUND, _SKIN = 0, 1
@@ -183,7 +185,9 @@ class SampleMaker:
             "kind": kind,
         }
 
-    def _view(self, true: FacePicture, row: int, *, stay: bool, change: str = "any") -> FacePicture:
+    def _view(
+        self, true: FacePicture, row: int, *, stay: bool, change: Change = "any"
+    ) -> FacePicture:
         """Another photo of the same face: foreign mesh, other light, sometimes mirrored.
 
         ``change`` is what of another face the mesh takes on: pose, gaze, or any of several.
@@ -193,11 +197,11 @@ class SampleMaker:
         if change == "any" and rng.random() < 0.5:
             points = self.codes.arrays["landmarks"][other].astype(np.float64)
         else:
-            if change == "any":
-                expression = theirs if rng.random() < 0.6 else None
-                moved = combine(mine, pose=theirs, expression=expression)
+            if change == "gaze":
+                moved = combine(mine, gaze=theirs)
             else:
-                moved = combine(mine, **{change: theirs})
+                expression = theirs if change == "any" and rng.random() < 0.6 else None
+                moved = combine(mine, pose=theirs, expression=expression)
             points = moved.landmarks[0].numpy().astype(np.float64)
         field = mesh_warp(true.landmarks, points, SIZE, anchor_far=stay)
         image = np.asarray(apply_warp(field, true.image), np.uint8)
@@ -211,8 +215,8 @@ class SampleMaker:
         noisy = points + rng.normal(0, 0.6, points.shape)
         return FacePicture(np.ascontiguousarray(image), noisy, np.ascontiguousarray(label), SIZE)
 
-    def _swapped(self, true: FacePicture, row: int, plan: Plan, change: str) -> ReferenceImage:
-        view = self._view(true, row, stay=False, change=change)
+    def _swapped(self, true: FacePicture, row: int, plan: Plan, change: Change) -> ReferenceImage:
+        view = self._view(true, row, change, stay=False)
         other = int(self.rng.integers(len(self.codes)))
         parsing = true.parsing
         if self.rng.random() < 0.7:
@@ -227,8 +231,8 @@ class SampleMaker:
         pictures[SPARE] = self.face(other)
         return RegionAssembler(pictures, plan, true.landmarks).assemble()
 
-    def _turned(self, true: FacePicture, row: int, plan: Plan, change: str) -> ReferenceImage:
-        view = self._view(true, row, stay=True, change=change)
+    def _turned(self, true: FacePicture, row: int, plan: Plan, change: Change) -> ReferenceImage:
+        view = self._view(true, row, change, stay=True)
         built = RegionAssembler({"target": view}, plan, true.landmarks).assemble()
         outside = (built.edit < 1e-3)[..., None]
         image = np.where(outside, true.pixels, built.image).astype(np.float32)
