@@ -185,9 +185,7 @@ class SampleMaker:
             "kind": kind,
         }
 
-    def _view(
-        self, true: FacePicture, row: int, *, stay: bool, change: Change = "any"
-    ) -> FacePicture:
+    def _view(self, true: FacePicture, row: int, change: Change, *, stay: bool) -> FacePicture:
         """Another photo of the same face: foreign mesh, other light, sometimes mirrored.
 
         ``change`` is what of another face the mesh takes on: pose, gaze, or any of several.
