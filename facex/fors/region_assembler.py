@@ -132,7 +132,7 @@ class RegionAssembler:
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
         for name, masks in self.masks.items():
             if name != TARGET:
-                trim_face(masks, pictures[name])
+                trim_face(masks, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
         if Region.HAIR in plan.edit:
             # Where the hair goes, so does the rim of the ground that is mixed with it.
             rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))

@@ -32,7 +32,7 @@ _STRANDS: Final = 0.03
 """How far strands reach into a foreign forehead, as a share of the crop."""
 _RIM: Final = 0.06
 """How far inside of its outline a foreign face is doubted, as a share of the crop."""
-_CONTRAST: Final = 18.0
+_CONTRAST: Final = 30.0
 """Difference from the face's colour, CIELAB, that is nothing but shading."""
 _NEARER: Final = 0.5
 """How much nearer to what lies beyond than to the face a doubted pixel must be."""
@@ -141,18 +141,37 @@ def _fit(image: Floats, size: int) -> Floats:
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def trim_face(masks: dict[Region, Floats], picture: FacePicture) -> None:
-    """Take the rim off a foreign face: it is mixed with hair, hat or background there."""
+def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool = False) -> None:
+    """Take the rim off a foreign face: it is mixed with hair, hat or background there.
+
+    Args:
+        masks: of the regions, changed in place.
+        picture: what they are masks of.
+        fringe: its hair comes along, so strands on its forehead may.
+    """
     face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
-    inner = cv2.erode(face, _disc(round(face.shape[0] * 0.012)), borderType=cv2.BORDER_REPLICATE)
+    whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
+    inner = cv2.erode(whole, _disc(round(face.shape[0] * 0.012)), borderType=cv2.BORDER_REPLICATE)
     for region in FACE_REGIONS:
         masks[region] = np.asarray(masks[region] * inner, np.float32)
-    # Strands and their shadows reach further than the parser's hair.
-    near_hair = cv2.dilate(masks[Region.HAIR], _disc(round(face.shape[0] * _STRANDS)))
-    own = (1 - _looks_foreign(inner, picture)) * (1 - cv2.blur(near_hair, (3, 3)))
+    if fringe:
+        return
+    own = (1 - _looks_foreign(inner, picture)) * (1 - _strands(masks[Region.HAIR], picture))
     skin = np.asarray(inner * own, np.float32)
     for region in (Region.SKIN, Region.BEARD):
         masks[region] = np.minimum(masks[region], skin)
+
+
+def _strands(hair: Floats, picture: FacePicture) -> Floats:
+    """Forehead under single hairs and their shadows, which reach further than the parser's hair."""
+    size = hair.shape[0]
+    near = cv2.blur(cv2.dilate(hair, _disc(round(size * _STRANDS))), (3, 3))
+    points = np.asarray(picture.landmarks, np.float64)
+    brow, chin = points[9, :2], points[152, :2]
+    up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
+    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
+    above = np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1)
+    return np.asarray(near * above, np.float32)
 
 
 def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
