@@ -95,7 +95,8 @@ def test_a_person_turns_a_head(
         page.fill("#more-steps", "1")
         # By keyboard: the preview follows each key, and the edit begins when it is let go.
         page.focus("#s-Look-aside")
-        page.keyboard.press("ArrowRight")
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
         page.wait_for_selector("#actions:not([hidden])", timeout=60_000)
         assert page.get_attribute("#views [data-view=compare]", "aria-pressed") == "true"
         assert page.locator("#history li").count() == 1

@@ -26,10 +26,17 @@ function ready() {
   $("missing").textContent = reason ?? "";
 }
 
+// Arrow keys let a slider go at every press: an edit begins when none has come for a while.
+const SETTLE_MS = 350;
+let settling = 0;
+
 const controls = {
   change: () => { ready(); preview(); },
   drag: () => { ready(); preview(); },
-  release: () => { if ($("auto").checked && !missing(isDrawn())) run(true); },
+  release: () => {
+    clearTimeout(settling);
+    settling = setTimeout(() => { if ($("auto").checked && !missing(isDrawn())) run(true); }, SETTLE_MS);
+  },
 };
 
 function everything() {
