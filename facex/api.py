@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, TARGET
 from facex.result import CropPair, Result
+from facex.timing import timed
 
 Picture: TypeAlias = "ImageSource | Photo"
 Progress = Callable[[int, int, str], None]
@@ -271,10 +271,8 @@ class FaceX:
     ) -> Result:
         timings: dict[str, float] = {}
         plans = plan_recipe(recipe)
-        start = time.perf_counter()
-        targets = self.locator.find(photo, FaceChoice.parse(face))
-        others, things = self._pictures(recipe, plans, given)
-        timings["decompose"] = time.perf_counter() - start
+        targets = self.locator.find(photo, FaceChoice.parse(face), timings)
+        others, things = self._pictures(recipe, plans, given, timings)
         runner = StepRunner(self.pipeline, timings)
         settings = StepSettings(
             seed=options.seed,
@@ -302,7 +300,11 @@ class FaceX:
         return self._result(photo, recipe, outcome, timings, options, targets)
 
     def _pictures(
-        self, recipe: Recipe, plans: tuple[Plan, ...], given: Mapping[str, Picture]
+        self,
+        recipe: Recipe,
+        plans: tuple[Plan, ...],
+        given: Mapping[str, Picture],
+        timings: dict[str, float],
     ) -> tuple[dict[str, LocatedFace], dict[str, Photo]]:
         """Decompose the faces and read the things that the plans use."""
         things = {plan.place.picture for plan in plans if plan.place is not None}
@@ -311,10 +313,12 @@ class FaceX:
         if missing := sorted((faces | things) - known.keys()):
             raise RecipeError(f"the edit needs the picture {missing[0]!r}, which was not given")
         largest = FaceChoice()
+        with timed(timings, "read"):
+            read = {name: _photo(known[name]) for name in sorted(faces | things)}
         others = {
-            name: self.locator.find(_photo(known[name]), largest)[0] for name in sorted(faces)
+            name: self.locator.find(read[name], largest, timings)[0] for name in sorted(faces)
         }
-        return others, {name: _photo(known[name]) for name in sorted(things)}
+        return others, {name: read[name] for name in sorted(things)}
 
     def _result(
         self,
@@ -341,9 +345,9 @@ class FaceX:
             marked=options.mark and recipe.output.mark and bool(outcome.outputs),
         )
         if result.marked:
-            start = time.perf_counter()
-            result.image = Image.fromarray(_marked(outcome.photo, outcome.mask, result.edit_id))
-            timings["mark"] = time.perf_counter() - start
+            with timed(timings, "mark"):
+                marked = _marked(outcome.photo, outcome.mask, result.edit_id)
+            result.image = Image.fromarray(marked)
         return result
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +31,7 @@ from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
+from facex.timing import timed
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -129,19 +128,12 @@ class StepRunner:
             raise ModelNotFound(
                 f"style {plan.style!r} needs a personalised base, which this model does not have"
             )
-        with self._timed("assemble"):
+        with timed(self.timings, "assemble"):
             prepared = [self._prepare(t, others, things, plan, mask, settings) for t in targets]
-        with self._timed("generate"):
-            decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
-        with self._timed("paste"):
+        decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
+        with timed(self.timings, "paste"):
             limit = mask if plan.by_mask else None
             return self._finish(targets, prepared, decoded, redecoded, kappa, limit)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
 
     def _prepare(
         self,
@@ -220,24 +212,25 @@ class StepRunner:
 
         wanted = plan.guidance
         seed = settings.seed if plan.seed is None else plan.seed
-        output = self.pipeline(
-            condition,
-            num_inference_steps=total,
-            strength=settings.strength if plan.strength is None else plan.strength,
-            guidance=Guidance(
-                identity=1.0 if wanted.identity is None else wanted.identity,
-                motion=1.0 if wanted.motion is None else wanted.motion,
-                region=1.0 if wanted.region is None else wanted.region,
-            ),
-            kappa=plan.kappa * settings.kappa,
-            generator=[torch.Generator().manual_seed(seed) for _ in prepared],
-            callback_on_step_end=report,
-            output_type="latent",
-        )
+        with timed(self.timings, "generate"):
+            output = self.pipeline(
+                condition,
+                num_inference_steps=total,
+                strength=settings.strength if plan.strength is None else plan.strength,
+                guidance=Guidance(
+                    identity=1.0 if wanted.identity is None else wanted.identity,
+                    motion=1.0 if wanted.motion is None else wanted.motion,
+                    region=1.0 if wanted.region is None else wanted.region,
+                ),
+                kappa=plan.kappa * settings.kappa,
+                generator=[torch.Generator().manual_seed(seed) for _ in prepared],
+                callback_on_step_end=report,
+                output_type="latent",
+            )
         if self.pipeline.interrupted:
             raise Interrupted("the edit was stopped; nothing was written")
         base = self.pipeline.base
-        with torch.inference_mode():
+        with timed(self.timings, "decode"), torch.inference_mode():
             decoded = base.decode(output.latents)
             reference = condition.reference.to(decoded.device)
             redecoded = base.decode(base.encode(reference))

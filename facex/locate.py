@@ -20,6 +20,7 @@ from facex.ford.representation import FaceRepresentation
 from facex.imaging.read import Photo, read_photo
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image, ffhq_alignment
+from facex.timing import timed
 
 _ROUNDS = 2
 """Landmarks are read again in the crop that the first reading gave."""
@@ -80,15 +81,23 @@ class FaceLocator:
         self.detector, self.net, self.ford = detector, landmarks, ford
         self.crop_size, self.device = crop_size, device
 
-    def find(self, photo: Photo, choice: FaceChoice) -> list[LocatedFace]:
+    def find(
+        self, photo: Photo, choice: FaceChoice, timings: dict[str, float] | None = None
+    ) -> list[LocatedFace]:
         """The chosen faces of a photo, left to right for ``all``.
+
+        Args:
+            photo: to look at.
+            choice: which of its faces.
+            timings: the seconds of ``detect`` and ``decompose`` are added here.
 
         Raises:
             NoFaceFound: there is none, or none that fits the choice.
         """
         pixels = photo.array
         name = photo.path.name if photo.path is not None else "the picture"
-        found = self.detector(pixels)
+        with timed(timings, "detect"):
+            found = self.detector(pixels)
         if not found:
             raise NoFaceFound(
                 f"no face was found in {name}; use a photo in which a face is seen from the front "
@@ -100,8 +109,9 @@ class FaceLocator:
             faces = [self.read(pixels, box, name).representation.identity for box in found]
             return [float((face * wanted).sum()) for face in faces]
 
-        chosen = choose_faces(found, choice, similarity)
-        return [self.read(pixels, found[i], name) for i in chosen]
+        with timed(timings, "decompose"):
+            chosen = choose_faces(found, choice, similarity)
+            return [self.read(pixels, found[i], name) for i in chosen]
 
     @torch.inference_mode()
     def read(self, pixels: NDArray[np.uint8], detection: Detection, name: str) -> LocatedFace:

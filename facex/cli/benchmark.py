@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from facex.api import FaceX
+    from facex.imaging.read import Photo
     from facex.recipes.schema import Recipe
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="A command that edits photos.")]
@@ -33,6 +35,10 @@ Runs = Annotated[int, typer.Option("--runs", "-n", min=1, max=1000, metavar="N",
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, max=1000, metavar="N", help="Sampling steps.")
 ]
+Sweep = Annotated[
+    bool,
+    typer.Option("--sweep", help="Also against steps, picture size and number of faces."),
+]
 
 
 def benchmark(
@@ -41,6 +47,7 @@ def benchmark(
     other: Other = None,
     runs: Runs = 3,
     steps: Steps = None,
+    sweep: Sweep = False,
     device: Device = None,
     dtype: Dtype = None,
     model: Model = None,
@@ -72,9 +79,13 @@ def benchmark(
         result = editor.edit(target, recipe, photos=photos, mask=mask, options=options)
         return {**result.timings, "all": time.perf_counter() - start}
 
+    reporter = Reporter(json_lines=json, quiet=quiet, debug=debug)
     cold = measure()
     warm = [measure() for _ in range(runs)]
     median = {name: statistics.median(run.get(name, 0.0) for run in warm) for name in cold}
+
+    from facex.evaluate.speed import machine
+
     record = {
         "task": task,
         "size": list(target.size),
@@ -83,10 +94,50 @@ def benchmark(
         "cold": cold,
         "warm_median": median,
         "peak_megabytes": peak_megabytes(),
+        "machine": machine(),
     }
-    reporter = Reporter(json_lines=json, quiet=quiet, debug=debug)
-    reporter.say(_table(record, cold, median), record)
+    text = _table(record, cold, median)
+    if sweep:
+        record |= _swept(reporter, editor, recipe, target, photos, runs, by_mask=mask is not None)
+        text += "\n\n" + _sweep_table(record)
+    reporter.say(text, record)
     return EXIT_DONE
+
+
+def _swept(
+    reporter: Reporter,
+    editor: FaceX,
+    recipe: Recipe,
+    target: Photo,
+    photos: Mapping[str, Photo],
+    runs: int,
+    *,
+    by_mask: bool,
+) -> dict[str, Any]:
+    from facex.evaluate.speed import seconds_a_step, sweep, variants
+
+    def mask_of(photo: Photo) -> NDArray[np.float32] | None:
+        return _centre(photo.size) if by_mask else None
+
+    todo = list(variants(target, several=not by_mask))
+    with reporter.bars(1) as bars:
+        records = sweep(editor, recipe, photos, todo, runs, mask_of, bars.step)
+    return {"sweep": records, "seconds_a_step": seconds_a_step(records)}
+
+
+def _sweep_table(record: Mapping[str, Any]) -> str:
+    names = {"steps": "steps", "side": "longest side, pixels", "faces": "faces in one batch"}
+    rows = [
+        (
+            f"{names[row['group']]}: {row['value']}",
+            f"{row['seconds']['all']:.3f}",
+            f"{row['seconds'].get('generate', 0.0):.3f}",
+            f"{row['faces_a_second']:.2f}",
+        )
+        for row in record["sweep"]
+    ]
+    table = print_table(("warm", "seconds", "of it drawing", "faces a second"), rows)
+    return f"{table}\none more step: {record['seconds_a_step']:.3f} s"
 
 
 def _recipe(task: str) -> tuple[Recipe, list[str]]:

@@ -27,6 +27,7 @@ from facex.imaging.warp import Similarity
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.values import TARGET
+from facex.timing import timed
 
 Floats = NDArray[np.float32]
 
@@ -63,12 +64,11 @@ class _BatchRunner(StepRunner):
         settings: StepSettings,
     ) -> list[StepOutcome]:
         """The outcome of each; plans must agree in everything that sampling reads."""
-        with self._timed("assemble"):
+        with timed(self.timings, "assemble"):
             rows = zip(targets, others, plans, masks, strict=True)
             prepared = [self._prepare(t, o, {}, p, m, settings) for t, o, p, m in rows]
-        with self._timed("generate"):
-            decoded, redecoded, kappa = self._generate(prepared, plans[0], settings, None)
-        with self._timed("paste"):
+        decoded, redecoded, kappa = self._generate(prepared, plans[0], settings, None)
+        with timed(self.timings, "paste"):
             parts = [slice(i, i + 1) for i in range(len(targets))]
             return [
                 self._finish(targets[p], prepared[p], decoded[p], redecoded[p], kappa[p])
