@@ -16,6 +16,8 @@ _LEAST_SHARED: Final = 0.01
 """Share of the picture that both must show before their colours can be compared."""
 _SMOOTH: Final = 0.02
 """Width of what counts as smooth, as a share of the picture's side."""
+_SMOOTH_SIDE: Final = 256
+"""Side at which smooth differences are found."""
 _WIDE: Final = 4
 """How many times wider the surroundings are by which a difference is odd."""
 _ODD: Final = 0.15
@@ -82,14 +84,25 @@ def borrow(
 
 
 def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
-    sigma = image.shape[0] * _SMOOTH
-    gap = image - lender
+    height, width = both.shape
+    gap, scale = image - lender, _SMOOTH_SIDE / max(height, width)
+    if scale < 1:
+        # What is smooth needs no pixels.
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        weight = cv2.resize(both, size, interpolation=cv2.INTER_AREA)
+        gap = cv2.resize(gap * both[..., None], size, interpolation=cv2.INTER_AREA)
+        gap = np.asarray(gap / np.maximum(weight, 1e-4)[..., None], np.float32)
+        both = np.asarray(weight, np.float32)
+    sigma = both.shape[0] * _SMOOTH
     wide, _ = _weighted_mean(gap, both, _WIDE * sigma)
     # A strand of hair or a wrinkle of one of them is not a difference of light.
     odd = np.linalg.norm(gap - wide, axis=-1) / _ODD
     both = np.asarray(both * np.exp(-np.square(odd)), np.float32)
     difference, weight = _weighted_mean(gap, both, sigma)
-    return push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
+    smooth = push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
+    if scale < 1:
+        smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(smooth, np.float32)
 
 
 def _weighted_mean(values: Floats, weight: Floats, sigma: float) -> tuple[Floats, Floats]:
