@@ -39,6 +39,13 @@ _NEARER: Final = 0.5
 _STRANGE: Final = tuple(
     PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
 )
+_HAIR: Final = PARSING_CLASSES.index("hair")
+_HEAD: Final = tuple(
+    PARSING_CLASSES.index(name)
+    for name in ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r", "hat", "eye_g")
+)
+_CONTACT: Final = 1.3
+"""Pixels along the face, by the root of its area, of a piece of hair (measured: hair 1.7 to 9)."""
 _SOFT_RADIUS: Final = 0.012
 """Radius of the guided filter, as a share of the crop."""
 _SOFT_FLOOR: Final = 4e-4
@@ -97,7 +104,10 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
         count, pieces, stats, _ = cv2.connectedComponentsWithStats(
             (parsing == label).astype(np.uint8), connectivity=8
         )
-        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
+        wrongs = stats[:, cv2.CC_STAT_AREA] < least
+        if label == _HAIR and count > 2:
+            wrongs |= ~_on_head(pieces, count, parsing)
+        small = np.flatnonzero(wrongs)
         small = small[small > 0]
         if len(small) and count > 1:
             wrong |= np.isin(pieces, small)
@@ -107,6 +117,22 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wrong, return_distances=False, return_indices=True
     )
     return np.asarray(parsing[rows, columns], np.uint8)
+
+
+def _on_head(
+    pieces: NDArray[np.int32], count: int, parsing: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Which pieces of hair grow on the face, at an ear or under the hat; a dark collar does not."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(np.isin(parsing, _HEAD).astype(np.uint8))
+    large = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else 0
+    head = ((parts == large) & (parts > 0)).astype(np.uint8)
+    near = cv2.dilate(head, _disc(round(parsing.shape[0] * 0.008))) > 0
+    area = np.bincount(pieces.ravel(), minlength=count)
+    contact = np.bincount(pieces[near], minlength=count)
+    growing = contact > _CONTACT * np.sqrt(area)
+    # Curls hang down beside: the largest piece stays whatever it touches.
+    growing[1 + int(np.argmax(area[1:]))] = True
+    return np.asarray(growing)
 
 
 def _follow_edges(masks: dict[Region, Floats], picture: FacePicture) -> dict[Region, Floats]:

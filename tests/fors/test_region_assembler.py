@@ -71,6 +71,16 @@ def test_another_face_in_the_picture_is_not_this_face() -> None:
     assert not region_masks(picture)[Region.SKIN][5:20, 100:125].any()
 
 
+def test_hair_that_hangs_on_nothing_is_no_hair() -> None:
+    face = made_up.picture()
+    own = region_masks(face)[Region.HAIR].sum()
+    face.parsing[108:124, 4:34] = 13  # a dark collar
+    face.parsing[106:108, 10:12] = 1  # with a speck of skin
+    masks = region_masks(face)
+    assert masks[Region.HAIR][110:122, 6:32].max() < 0.05
+    assert masks[Region.HAIR].sum() == pytest.approx(own, rel=0.05)
+
+
 def test_a_rim_that_looks_like_what_lies_beyond_stays_behind() -> None:
     face, dark = made_up.picture(), np.float32((0.1, 0.1, 0.2))
     beyond = np.isin(face.parsing, (0, 17))  # ground and hair
