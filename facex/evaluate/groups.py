@@ -69,7 +69,9 @@ def gaps(values: Sequence[float], groups: Sequence[Mapping[str, str]]) -> list[G
         intervals = {name: mean_interval(part) for name, part in sorted(parts.items())}
         means = [interval.value for interval in intervals.values()]
         low, high = min(means), max(means)
-        found.append(Gap(division, intervals, high / low if low > 0 else float("inf")))
+        # Nobody having any of it is no gap.
+        ratio = 1.0 if high == low else high / low if low > 0 else float("inf")
+        found.append(Gap(division, intervals, ratio))
     return found
 
 

@@ -89,6 +89,11 @@ def test_groups_and_their_gap() -> None:
     assert [(g.division, g.ratio) for g in found] == [("sex", 2.0)]
 
 
+def test_nobody_having_any_is_no_gap() -> None:
+    (gap,) = gaps([0.0, 0.0], [{"sex": "female"}, {"sex": "male"}])
+    assert gap.ratio == 1
+
+
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_holes_are_as_large_as_asked_and_the_same_for_everybody(share: float) -> None:
     hole = Hole(kind="strokes", share=share)
