@@ -18,7 +18,7 @@ from PIL import Image
 from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
 from facex.detect.detector import make_detector
-from facex.editing import StepOutcome, StepRunner, StepSettings
+from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
 from facex.frc.pipeline import FaceXPipeline
@@ -47,6 +47,7 @@ class EditOptions:
         kappa: 0 to 1, factor on the confidence in the reference.
         size: largest side in pixels at which a face is painted.
         mark: embed the invisible mark and write provenance metadata.
+        edit_id: number of 24 bits that names the edit; None: made from the photo and the recipe.
         overrides: fields of ``recipes.schema.Step`` when the recipe is a task's name.
     """
 
@@ -56,6 +57,7 @@ class EditOptions:
     kappa: float | None = None
     size: int | None = None
     mark: bool = True
+    edit_id: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -272,7 +274,54 @@ class FaceX:
         timings: dict[str, float] = {}
         plans = plan_recipe(recipe)
         targets = self.locator.find(photo, FaceChoice.parse(face), timings)
-        others, things = self._pictures(recipe, plans, given, timings)
+        prepared = PreparedEdit(recipe, plans, *self._pictures(recipe, plans, given, timings))
+        return self.apply(
+            prepared,
+            photo,
+            targets,
+            mask=mask,
+            options=options,
+            timings=timings,
+            progress=progress,
+        )
+
+    def prepare(self, recipe: Recipe, photos: Mapping[str, Picture]) -> PreparedEdit:
+        """Read and decompose everything that a recipe takes from other pictures, once.
+
+        Args:
+            recipe: the edit.
+            photos: pictures by the names that the recipe uses.
+
+        Raises:
+            FaceXError: a picture is missing or shows no face.
+        """
+        plans = plan_recipe(recipe)
+        return PreparedEdit(recipe, plans, *self._pictures(recipe, plans, photos, {}))
+
+    def apply(
+        self,
+        prepared: PreparedEdit,
+        photo: Photo,
+        targets: list[LocatedFace],
+        *,
+        mask: Any = None,
+        options: EditOptions | None = None,
+        timings: dict[str, float] | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Do a prepared edit to faces of a photo that were located before.
+
+        Args:
+            prepared: of :meth:`prepare`.
+            photo: that is changed.
+            targets: its faces, all of which are changed.
+            mask: as for :meth:`edit`.
+            options: as for :meth:`edit`.
+            timings: the seconds of the stages are added here.
+            progress: called with (done, total, what).
+        """
+        timings, options = {} if timings is None else timings, options or EditOptions()
+        plans = prepared.plans
         runner = StepRunner(self.pipeline, timings)
         settings = StepSettings(
             seed=options.seed,
@@ -286,9 +335,8 @@ class FaceX:
             if plan.is_identity:
                 continue
             grey = _mask(mask, plan, photo)
-            step = runner.run(
-                targets, others, things, plan, grey, settings, _numbered(progress, number, plans)
-            )
+            said = _numbered(progress, number, plans)
+            step = runner.run(targets, prepared.others, prepared.things, plan, grey, settings, said)
             step.mask = np.maximum(step.mask, outcome.mask)
             outcome = step
             if number + 1 < len(plans):
@@ -297,7 +345,7 @@ class FaceX:
                     self.locator.read_aligned(outcome.photo, t.photo_from_crop, name)
                     for t in targets
                 ]
-        return self._result(photo, recipe, outcome, timings, options, targets)
+        return self._result(photo, prepared.recipe, outcome, timings, options, targets)
 
     def _pictures(
         self,
@@ -361,6 +409,8 @@ def _marked(
 
 def _edit_id(photo: Photo, recipe: Recipe, options: EditOptions) -> int:
     """24 bits that name the edit; the same edit of the same photo again has the same name."""
+    if options.edit_id is not None:
+        return options.edit_id & 0xFFFFFF
     digest = hashlib.sha256(photo.array.tobytes())
     digest.update(f"{recipe.model_dump_json()} {options.seed} {options.steps}".encode())
     return int.from_bytes(digest.digest()[:3], "big")

@@ -30,6 +30,7 @@ from facex.imaging.read import Photo
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan
+from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
 
@@ -58,6 +59,23 @@ class StepSettings:
     strength: float = 1.0
     kappa: float = 1.0
     size: int | None = None
+
+
+@dataclass(frozen=True)
+class PreparedEdit:
+    """A recipe with everything that it takes from other pictures, ready for many targets.
+
+    Attributes:
+        recipe: the edit.
+        plans: its steps, resolved.
+        others: decomposed faces by the names that the recipe uses.
+        things: pictures that show no face, by name.
+    """
+
+    recipe: Recipe
+    plans: tuple[Plan, ...]
+    others: Mapping[str, LocatedFace]
+    things: Mapping[str, Photo]
 
 
 @dataclass

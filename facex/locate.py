@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,21 +121,45 @@ class FaceLocator:
 
     @torch.inference_mode()
     def read_aligned(
-        self, pixels: NDArray[np.uint8], photo_from_crop: Similarity, name: str
+        self,
+        pixels: NDArray[np.uint8],
+        photo_from_crop: Similarity,
+        name: str,
+        known: Mapping[str, Tensor] | None = None,
     ) -> LocatedFace:
-        """Decompose the crop of a known frame, for example after an edit of the same photo."""
+        """Decompose the crop of a known frame, for example after an edit of the same photo.
+
+        Args:
+            pixels: ``(H, W, 3)`` of the photo.
+            photo_from_crop: where the crop is.
+            name: what to call the photo.
+            known: fields of the representation that need not be read again.
+        """
         crop = self._cut(pixels, photo_from_crop, self.crop_size).to(self.device)
         matrix = torch.tensor(np.array(photo_from_crop.matrix, np.float64))[None]
-        representation = self.ford(crop, matrix)
+        representation = self.ford(crop, matrix, known=known)
         return LocatedFace(pixels, photo_from_crop, crop.cpu(), representation.to("cpu"), name)
 
     def _align(self, pixels: NDArray[np.uint8], detection: Detection) -> Similarity:
-        frame = rough_frame(detection, self.crop_size)
-        for _ in range(_ROUNDS):
+        return self.settle(pixels, rough_frame(detection, self.crop_size))
+
+    @torch.inference_mode()
+    def settle(
+        self, pixels: NDArray[np.uint8], frame: Similarity, rounds: int = _ROUNDS
+    ) -> Similarity:
+        """The aligned frame of the face that is about at ``frame``."""
+        for _ in range(rounds):
             crop = self._cut(pixels, frame, self.crop_size).to(self.device)
             points = self.net(crop)[0][0, :, :2].double().cpu().numpy()
             frame = ffhq_alignment(frame.apply(points), self.crop_size)
         return frame
+
+    @torch.inference_mode()
+    def landmarks(self, pixels: NDArray[np.uint8], frame: Similarity) -> NDArray[np.float64]:
+        """Landmarks ``(478, 3)`` in photo pixels of the face in an aligned frame, z in the same."""
+        crop = self._cut(pixels, frame, self.crop_size).to(self.device)
+        points = self.ford.landmarks(crop)[0].double().cpu().numpy()
+        return np.concatenate([frame.apply(points[:, :2]), points[:, 2:] * frame.scale], 1)
 
     @staticmethod
     def _cut(pixels: NDArray[np.uint8], frame: Similarity, size: int) -> Tensor:

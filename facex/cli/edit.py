@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import facex
 from facex.cli.batch import MASK_ROLE, Job, plan, run_jobs, split_done
+from facex.cli.clips import edit_moving, is_moving
 from facex.cli.console import Reporter, StepCallback
 from facex.cli.options import PHOTO, Values, task_sliders
 from facex.config import Settings, check_device_name, check_dtype_name
@@ -78,6 +79,10 @@ def run_task(name: str, values: Values) -> int:
         MASK_ROLE: values["mask"],
     }
     others = {role: path for role, path in given.items() if path is not None}
+    if is_moving(values[PHOTO], others, values["trim"]):
+        pictures = [role for role in others if role in _PICTURE_ROLES]
+        recipe = task_recipe(name, row, values, pictures)
+        return edit_moving(recipe, values[PHOTO], others, values, settings)
     jobs, several = plan(values[PHOTO], others, values["out"], force=values["force"])
     pictures = [role for role in others if role in _PICTURE_ROLES]
     recipe = task_recipe(name, row, values, pictures)
@@ -103,6 +108,8 @@ def run_mix(values: Values) -> int:
         if not any(step.edit == "mask" for step in recipe.steps):
             raise OptionError("--mask has no use here, no step of the recipe says edit: mask")
         others[MASK_ROLE] = values["mask"]
+    if is_moving(targets, others, values["trim"]):
+        return edit_moving(recipe, targets, others, values, settings)
     jobs, several = plan(targets, others, values["out"], force=values["force"])
     order = Order(recipe, values, settings, reporter_of(values))
     return _edit(order, jobs, several=several)

@@ -226,7 +226,9 @@ def verify(photo: Photos, json: Json = False, quiet: Quiet = False, debug: Debug
 
 def _verify_one(job: Job, step: StepCallback) -> tuple[str, dict[str, Any]]:
     from facex.safety.verify import verify_image
+    from facex.video.clip import is_clip
+    from facex.video.verify import verify_clip
 
-    report = verify_image(job.target)
+    report = verify_clip(job.target) if is_clip(job.target) else verify_image(job.target)
     record = {"input": str(job.target), "status": "done", **report.to_dict()}
     return f"{job.target}: {report.verdict}", record

@@ -132,6 +132,7 @@ def common_options(*, mask_required: bool = False) -> list[inspect.Parameter]:
             metavar="X",
             help="Trust in the reference: 0 redraws all.",
         ),
+        option("trim", str | None, metavar="BEGIN-END", help="Seconds of a video, as in 2-7.5."),
         _parameter("device", Device, None),
         _parameter("dtype", Dtype, None),
         _parameter("model", Model, None),
@@ -150,13 +151,13 @@ def task_parameters(row: TaskRow) -> list[inspect.Parameter]:
     photo it goes into, the driver after the photo it drives. Everything else is an option.
     """
     needs = row.needs
-    many = "A file, several files, or folders."
+    many = "A file, several files, or folders; or one video, GIF or WebP."
     parameters = [argument(PHOTO, list[Path], "PHOTO", f"The photo to edit. {many}")]
     if needs.source == "required":
         parameters.insert(0, argument("source", Path, "SRC", "The photo to take from."))
         parameters[1] = argument(PHOTO, list[Path], "TGT", f"The photo to edit. {many}")
     if needs.driver == "required":
-        parameters.append(argument("driver", Path, "DRV", "The photo to imitate."))
+        parameters.append(argument("driver", Path, "DRV", "The photo to imitate, or a video."))
     if needs.source in ("either", "optional"):
         text = "Another photo of the same person to go by."
         parameters.append(option("guide", Path | None, metavar="SRC", help=text))
