@@ -89,7 +89,8 @@ def open_mouth(
         The image and how far it is known now.
     """
     size = image.shape[0]
-    hidden = mouth_mask(points, size) * edit * (1 - known)
+    # Where a warp is torn it is half known, and no mouth is open for that.
+    hidden = mouth_mask(points, size) * edit * np.clip(1 - 2.5 * known, 0, 1)
     seen = skin * known
     if hidden.max() < _MOUTH_LEAST or seen.sum() < 1:
         return image, known

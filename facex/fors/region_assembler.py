@@ -22,6 +22,7 @@ from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
 from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
+from facex.fors.tears import fill_pinholes, mend_tears
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import (
     WarpField,
@@ -156,6 +157,7 @@ class RegionAssembler:
             known = known * (edit < 1e-3)
         image, known = np.asarray(image, np.float32), np.asarray(known, np.float32)
         if guessing:
+            image, known = fill_pinholes(image, known)
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             if self._lends and ((1 - known) * edit).mean() > LEAST:
                 image, known = lend_skin(image, known, edit, skin, self._lender(target))
@@ -196,6 +198,9 @@ class RegionAssembler:
                 if layer not in GROUND:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
+        for part in carried.values():
+            if part.field is not None:
+                image, cover = mend_tears(image, cover, part.field)
         return _Painted(image, cover, 1 - behind, regions)
 
     @property

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line along which a turned head covers what is behind it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.geometry.texture_map import WarpField
+
+Floats = NDArray[np.float32]
+
+TORN: Final = 3.0
+"""Source pixels (of a 256 px crop) between neighbours above which a warp is torn there."""
+
+
+def mend_tears(image: Floats, cover: Floats, field: WarpField) -> tuple[Floats, Floats]:
+    """Soften the line along which a turned head covers what is behind it.
+
+    There neighbours come from far apart, triangle by triangle, which shows as dark teeth. The line
+    is blurred and only half trusted, so that the generator draws it.
+
+    Args:
+        image: ``(H, W, 3)``.
+        cover: ``(H, W)`` in [0, 1].
+        field: the warp that tears.
+
+    Returns:
+        Both, changed near the tears.
+    """
+    unit = field.size[1] / 256
+    jump = np.zeros(field.size, np.float32)
+    for axis in (0, 1):
+        step = np.abs(np.diff(field.map_xy, axis=axis)).max(-1)
+        low, high = (slice(None, -1), slice(1, None))
+        first, second = ((low, slice(None)), (high, slice(None)))
+        if axis:
+            first, second = first[::-1], second[::-1]
+        jump[first] = np.maximum(jump[first], step)
+        jump[second] = np.maximum(jump[second], step)
+    torn = ((jump > TORN * unit) & (field.inside > 0)).astype(np.float32)
+    if not torn.any():
+        return image, cover
+    reach = 2 * max(1, round(1.0 * unit)) + 1
+    near = cv2.dilate(torn, np.ones((reach, reach), np.uint8))
+    near = cv2.GaussianBlur(near, (0, 0), 0.7 * unit)[..., None]
+    # What is not covered has no colour.
+    weight = cv2.GaussianBlur(cover, (0, 0), 1.3 * unit)[..., None]
+    soft = cv2.GaussianBlur(image * cover[..., None], (0, 0), 1.3 * unit)
+    soft = np.where(weight > 0.02, soft / np.maximum(weight, 0.02), image)
+    mended = image + (soft - image) * np.minimum(near * 1.3, 1)
+    return np.asarray(mended, np.float32), np.asarray(cover * (1 - 0.6 * near[..., 0]), np.float32)
+
+
+def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
+    """Close holes of a few pixels, as folds of the mesh leave them, from what is around them.
+
+    Args:
+        image: ``(H, W, 3)``.
+        known: ``(H, W)`` in [0, 1].
+
+    Returns:
+        Both; a closed hole counts as half known.
+    """
+    unit = image.shape[1] / 256
+    hole = (known < 0.5).astype(np.uint8)
+    side = 2 * max(1, round(1.5 * unit)) + 1
+    large = cv2.morphologyEx(hole, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+    # Rims of large holes belong to them.
+    large = cv2.dilate(large, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
+    small = (hole > 0) & (large == 0)
+    if not small.any():
+        return image, known
+    weight = cv2.GaussianBlur(known, (0, 0), 1.5 * unit)[..., None]
+    around = cv2.GaussianBlur(image * known[..., None], (0, 0), 1.5 * unit)
+    small &= weight[..., 0] > 0.02
+    filled = np.where(small[..., None], around / np.maximum(weight, 0.02), image)
+    return np.asarray(filled, np.float32), np.where(small, np.float32(0.5), known)
