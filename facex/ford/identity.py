@@ -48,6 +48,7 @@ class IdentityNet(ModelMixin, ConfigMixin):
         blocks: residual blocks of each stage.
         token_dim: width of the 7x7 tokens.
         embedding_dim: width of the pooled embedding.
+        rank: width between the tokens and the embedding, None for a full matrix.
     """
 
     @register_to_config
@@ -57,11 +58,16 @@ class IdentityNet(ModelMixin, ConfigMixin):
         blocks: tuple[int, ...] = (1, 2, 2, 2),
         token_dim: int = 64,
         embedding_dim: int = 512,
+        rank: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = FoldedBackbone(tuple(channels), tuple(blocks))
         self.tokens = conv_bn(channels[-1], token_dim, kernel=1)
-        self.embed = nn.Linear(49 * token_dim, embedding_dim)
+        wide = 49 * token_dim
+        self.embed: nn.Module = nn.Linear(wide, embedding_dim)
+        if rank is not None:
+            narrow = nn.Linear(wide, rank, bias=False)
+            self.embed = nn.Sequential(narrow, nn.Linear(rank, embedding_dim))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Read recognition crops ``(B, 3, 112, 112)`` in [-1, 1].

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.ford.gaze import GazeNet, eye_patches, head_angles
-from facex.ford.identity import ALIGN_POINTS, IdentityNet, align_for_identity
 from facex.ford.motion import MotionNet
 from facex.train import augment
 from facex.train.augment import mirror_permutation, to_float
+from facex.train.detection import DetectionTask
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
+from facex.train.identity import IdentityTask
 from facex.train.parsing import ParsingTask
 from facex.train.refine import RefineTask
 from facex.types import BLENDSHAPES
@@ -183,75 +184,6 @@ class ExpressionTask(MotionTask):
         return error * 10, {"blend": round(error.item(), 4)}
 
 
-class IdentityTask:
-    """Embeddings of a strong recogniser, from augmented crops."""
-
-    def __init__(self, cache: FaceCache, seed: int) -> None:
-        self.cache, self.rng = cache, np.random.default_rng(seed)
-        self.train, self.dev = cache.select("train"), cache.select("dev")
-        self.target = F.normalize(torch.from_numpy(cache.embeddings()), dim=1)
-
-    def model(self) -> IdentityNet:
-        """A new network."""
-        return IdentityNet()
-
-    def crops(self, chosen: NDArray[np.int64], jitter: float) -> Tensor:
-        """Aligned recognition crops, with landmarks moved at random."""
-        points = torch.from_numpy(self.cache.points[chosen])
-        noise = torch.from_numpy(self.rng.normal(0, jitter, (len(chosen), len(ALIGN_POINTS), 2)))
-        points[:, list(ALIGN_POINTS), :2] += noise.float()
-        faces = to_float([np.asarray(self.cache.faces[i]) for i in chosen])
-        return align_for_identity(faces, points)
-
-    def batch(self, size: int) -> Batch:
-        """A random training batch; half of the crops are mirrored."""
-        chosen = self.rng.choice(self.train, size)
-        crops = ((self.crops(chosen, 2.5).permute(0, 2, 3, 1) + 1) * 127.5).numpy()
-        images = []
-        for crop in crops.clip(0, 255).astype(np.uint8):
-            view = np.ascontiguousarray(crop[:, ::-1] if self.rng.random() < 0.5 else crop)
-            if self.rng.random() < 0.2:
-                donor = np.asarray(self.cache.faces[self.rng.choice(self.train)])[72:184, 72:184]
-                view, _ = augment.random_occluder(view, self.rng, donor)
-            images.append(augment.photometric(view, self.rng))
-        return {"images": to_float(images), "target": self.target[chosen]}
-
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Cosine to the teacher, and the teacher's similarities within the batch."""
-        _, embedding = model(batch["images"])
-        cosine = (embedding * batch["target"]).sum(1)
-        # Each face must also be told from the others of the batch as the teacher tells them.
-        scores = embedding @ batch["target"].T * 24
-        contrast = F.cross_entropy(scores, torch.arange(len(scores)))
-        loss = (1 - cosine).mean() * 4 + contrast * 0.25
-        return loss, {"cos": round(cosine.mean().item(), 4), "nce": round(contrast.item(), 3)}
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Same/different people among the dev faces: area under the curve."""
-        found = []
-        for chunk in np.array_split(self.dev, 24):
-            found.append(model(self.crops(chunk, 0.0))[1])
-        embedding = torch.cat(found)
-        people = np.array([self.cache.rows[i]["person"] for i in self.dev])
-        same = torch.from_numpy(people[:, None] == people[None])
-        upper = torch.ones_like(same).triu(1).bool()
-        scores = embedding @ embedding.T
-        positive, negative = scores[same & upper], scores[~same & upper]
-        rank = torch.searchsorted(negative.sort().values, positive).float() / len(negative)
-        threshold = (
-            negative.quantile(0.99)
-            if len(negative) < 1e7
-            else negative.topk(len(negative) // 100).values.min()
-        )
-        cosine = (embedding * self.target[self.dev]).sum(1).mean()
-        return {
-            "auc": round(rank.mean().item(), 4),
-            "tar@1%": round((positive > threshold).float().mean().item(), 4),
-            "cos": round(cosine.item(), 4),
-            "pairs": len(positive),
-        }
-
-
 class GazeTask:
     """Gaze from eye patches; labels are averaged over the photo and its mirror image."""
 
@@ -303,6 +235,7 @@ class GazeTask:
 
 
 TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
+    "detector": DetectionTask,
     "motion": MotionTask,
     "expression": ExpressionTask,
     "parsing": ParsingTask,
@@ -320,6 +253,9 @@ def main() -> None:
     parser.add_argument("--index", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--start", type=Path, help="continue from this folder's weights")
+    parser.add_argument(
+        "--teachers", type=Path, help="networks that label pictures made on the fly"
+    )
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -327,10 +263,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     task = TASKS[args.network](FaceCache.open(args.cache, args.index), args.seed)
+    if isinstance(task, IdentityTask) and args.teachers:
+        task.judge_composites(args.teachers)
     model = task.model()
     if args.start:
         weights = load_file(args.start / "diffusion_pytorch_model.safetensors")
-        model = type(model)(**type(model).load_config(args.start))
+        model = type(model).from_config(type(model).load_config(args.start))
         # New parts of a network may be missing in old weights; they keep their initialisation.
         unknown = model.load_state_dict(weights, strict=False).unexpected_keys
         if unknown:
