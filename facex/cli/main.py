@@ -21,7 +21,7 @@ from typing import Annotated, Final
 import typer
 
 import facex
-from facex.cli import benchmark, edit, evaluate, inspect, models, serve
+from facex.cli import benchmark, clips, edit, evaluate, inspect, models, prepare, serve
 from facex.cli.console import complain, exit_code_of
 from facex.cli.options import make_command, mix_parameters, task_parameters
 from facex.errors import EXIT_NOTHING_DONE
@@ -62,7 +62,15 @@ def build_app() -> typer.Typer:
         app.command(name, short_help=row.help)(make_command(task_parameters(row), work, row.help))
     app.command("mix", short_help=_MIX)(make_command(mix_parameters(), edit.run_mix, _MIX))
     studio = (serve.studio, serve.serve)
-    for function in (inspect.decompose, inspect.verify, benchmark.benchmark, models.train, *studio):
+    for function in (
+        clips.animate,
+        inspect.decompose,
+        inspect.verify,
+        benchmark.benchmark,
+        prepare.prepare,
+        models.train,
+        *studio,
+    ):
         # typer would cut the first line of the docstring short in the list of commands
         app.command(short_help=(function.__doc__ or "").splitlines()[0])(function)
     app.add_typer(evaluate.app, name="evaluate", short_help=evaluate.HELP)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine past one machine: Ray Data runs the very same function, one core for each job."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from facex.errors import MissingExtra, OptionError
+from facex.prepare.options import PrepareOptions
+from facex.prepare.process import Outcome, prepare
+from facex.prepare.sources import Job
+
+
+def check_ray() -> None:
+    """Say early that Ray is missing.
+
+    Raises:
+        MissingExtra: it is.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtra("--engine ray", "ray")
+
+
+def run_ray(
+    tasks: Sequence[tuple[Job, str]],
+    options: PrepareOptions,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[Outcome]:
+    """Do every job on a Ray cluster; outcomes come as they are ready.
+
+    Args:
+        tasks: jobs with the digest of their shard.
+        options: how; its folders must be there, under the same path, on every machine.
+        workers: cores of a local Ray; None takes all. Not for a cluster, which has its own.
+        address: of a running cluster; None starts a local one and ends it.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        OptionError: there is no cluster at the address.
+    """
+    check_ray()
+    # Ray reports every use of it to its makers unless told otherwise, and so early.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        settings |= {"num_cpus": workers, "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", **settings)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"no Ray cluster answers at {address or 'this machine'}: {error}"
+        ) from error
+    try:
+        yield from _run(tasks, options)
+    finally:
+        ray.shutdown()
+
+
+def _run(tasks: Sequence[tuple[Job, str]], options: PrepareOptions) -> Iterator[Outcome]:
+    import logging
+
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a machine that goes takes its shard with it, not the run
+    context.execution_options.verbose_progress = False
+    rows = [{"task": pickle.dumps(task)} for task in tasks]
+    if not rows:
+        return
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    done = data.map(_prepare_row, fn_kwargs={"options": options}, num_cpus=1)
+    missing = {job.number for job, _ in tasks}
+    for row in done.iter_rows():
+        outcome = Outcome(**row)
+        missing.discard(outcome.number)
+        yield outcome
+    for number in sorted(missing):
+        yield Outcome(number, 0, 0, "its process or machine was lost")
+
+
+def _prepare_row(row: dict[str, Any], options: PrepareOptions) -> dict[str, Any]:
+    job, digest = pickle.loads(row["task"])  # written a moment ago by ourselves
+    return prepare(job, options, digest)._asdict()

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos to shards: the same bytes, resumed runs, reasons, near-duplicates, carried columns."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from facex.errors import FaceXError, ImageRejected, OptionError
+from facex.imaging.read import read_photo
+from facex.models.hub import BUNDLED
+
+pytest.importorskip("imagehash")
+
+from facex.detect.choose import FaceChoice
+from facex.prepare.index import Index, refuses
+from facex.prepare.options import MergeOptions, PrepareOptions
+from facex.prepare.parts import load_parts
+from facex.prepare.quality import Reason
+from facex.prepare.read import PreparedShards
+from facex.prepare.run import Engine, run
+from facex.prepare.shard import ShardFiles
+from facex.prepare.sources import plan_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE = Engine(workers=1)
+
+
+def options(out: Path, **values: Any) -> PrepareOptions:
+    return PrepareOptions(str(out), str(BUNDLED), **values)
+
+
+def contents(out: Path) -> dict[str, str]:
+    """Digests of everything that must not depend on the run."""
+    files = [*(out / "shards").glob("*.tar"), *(out / "shards").glob("*.npy")]
+    files += [out / "manifest.csv", out / "manifest.json"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def grey() -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    return Image.fromarray(noise).filter(ImageFilter.GaussianBlur(3))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: Any, hopper: Any) -> Path:
+    """Two people, a copy, a blurred one, a cut one, a small one, no face, no picture."""
+    folder = tmp_path_factory.mktemp("photos")
+    large = astronaut.resize((768, 768), Image.Resampling.BICUBIC)
+    large.save(folder / "astronaut.png")
+    large.save(folder / "copy.jpg", quality=85)
+    hopper.save(folder / "hopper.png")
+    hopper.filter(ImageFilter.GaussianBlur(8)).save(folder / "blurred.png")
+    astronaut.resize((100, 100)).save(folder / "small.png")
+    grey().save(folder / "wall.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more than that")
+    (folder / "below").mkdir()
+    hopper.crop((150, 100, 512, 600)).save(folder / "below" / "cut.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("index") / "index.csv"
+    path.write_text(
+        "file,license,consent,person,camera\n"
+        "astronaut.png,PD,yes,Eileen,film\ncopy.jpg,PD,yes,Eileen,film\nhopper,PD,yes,,\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(photos: Path, index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    run(plan_jobs([photos], index=Index.open(index), photos=2), options(out), engine=ONE)
+    return out
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+def test_every_photo_is_kept_or_counted_with_a_reason(prepared: Path) -> None:
+    report = report_of(prepared)
+    assert report["photos"] == 8
+    assert report["kept"] == 2
+    assert report["people"] == {"count": 2, "largest": 1}
+    assert report["dropped"][Reason.NO_FACE] == 1
+    assert report["dropped"][Reason.TOO_SMALL] == 1
+    assert report["dropped"][Reason.TOO_BLURRED] == 1
+    assert report["dropped"][Reason.SAME_PHOTO] == 1
+    assert report["failed_photos"] == 1
+    assert report["failures"][0]["file"] == "broken.jpg"
+    assert report["faces_found"] - report["kept"] == sum(
+        count for reason, count in report["dropped"].items() if reason != Reason.NO_FACE
+    )
+    assert report["estimate"]["core_hours"] > 0
+
+
+def test_the_faces_come_back_as_the_model_sees_them(
+    prepared: Path, photos: Path, mini: Any
+) -> None:
+    shards = PreparedShards.open(prepared)
+    faces = {face.record["file"]: face for face in shards.faces(check=True)}
+    assert len(shards) == len(faces) == 2
+    face = faces["hopper.png"]
+    located = mini.locator.find(read_photo(photos / "hopper.png"), FaceChoice())[0]
+    assert torch.equal(face.crop, located.crop)
+    for name, value in located.representation.tensors().items():
+        torch.testing.assert_close(face.representation.tensors()[name], value)
+    latents = mini.model.base.encode(located.crop)
+    assert face.latents is not None
+    torch.testing.assert_close(face.latents, latents, atol=5e-3, rtol=2e-3)
+    assert face.record["caption"] == ""
+    np.testing.assert_allclose(
+        face.record["photo_from_crop"], face.representation.photo_from_crop[0].numpy()
+    )
+
+
+def test_what_the_index_says_goes_along(prepared: Path) -> None:
+    faces = {face.record["file"]: face.record for face in PreparedShards.open(prepared).faces()}
+    kept = faces.get("astronaut.png") or faces["copy.jpg"]
+    assert (kept["licence"], kept["consent"], kept["person"]) == ("PD", "yes", "Eileen")
+    assert kept["columns"] == {"camera": "film"}
+    assert faces["hopper.png"]["person"].startswith("cluster-")
+    header, *rows = (prepared / "manifest.csv").read_text().splitlines()
+    assert header.startswith("key,shard,file,licence,consent,person,source,")
+    assert header.endswith(",camera")
+    assert len(rows) == 2
+
+
+def test_a_second_run_gives_the_same_bytes_and_a_third_does_nothing(
+    prepared: Path, photos: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_jobs([photos], index=Index.open(index), photos=2)
+    run(plan, options(tmp_path), engine=ONE)
+    before = contents(tmp_path)
+    assert before == contents(prepared)
+    monkeypatch.setattr(Engine, "run", None)  # nobody may be asked to work
+    run(plan, options(tmp_path), engine=ONE)
+    assert contents(tmp_path) == before
+
+
+def test_other_options_need_force_and_leave_no_old_face(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = plan_jobs([photos / "hopper.png", photos / "wall.png"], photos=1)
+    run(small, options(tmp_path, latents=False), engine=ONE)
+    fewer = plan_jobs([photos / "wall.png"], photos=1)
+    with pytest.raises(OptionError, match="--force"):
+        run(fewer, options(tmp_path, latents=False), engine=ONE)
+    report = run(fewer, options(tmp_path, latents=False), engine=ONE, force=True)
+    assert report["kept"] == 0
+    assert len(list((tmp_path / "shards").glob("*.tar"))) == 1
+
+
+def test_no_consent_is_not_even_opened(photos: Path, tmp_path: Path) -> None:
+    index = Index({"broken.jpg": {"consent": "withdrawn"}, "wall.png": {"consent": "yes"}})
+    plan = plan_jobs([photos / "broken.jpg", photos / "wall.png"], index=index)
+    report = run(plan, options(tmp_path), engine=ONE)
+    assert report["dropped"] == {Reason.NO_CONSENT: 1, Reason.NO_FACE: 1}
+    assert report["failed_photos"] == 0
+    assert not refuses({})
+
+
+def test_the_same_faces_from_a_tar_and_from_a_list(
+    photos: Path, tmp_path: Path, prepared: Path
+) -> None:
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for number, name in enumerate(("astronaut.png", "hopper.png", "wall.png")):
+            record = json.dumps({"license": "CC0", "person": f"p{number}"}).encode()
+            for suffix, data in ((".png", (photos / name).read_bytes()), (".json", record)):
+                entry = tarfile.TarInfo(f"{number:03d}{suffix}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    (tmp_path / "list.txt").write_text(f"# photos\nin.tar\n{photos / 'hopper.png'}\nnowhere.jpg\n")
+    plan = plan_jobs([tmp_path / "list.txt"], photos=2)
+    assert [(job.kind, job.count or len(job.names)) for job in plan.jobs] == [
+        ("tar", 2), ("tar", 1), ("files", 2),
+    ]  # fmt: skip
+    out = tmp_path / "out"
+    report = run(plan, options(out, latents=False, crops="webp"), engine=ONE)
+    assert report["failures"][0]["file"] == "nowhere.jpg"
+    faces = list(PreparedShards.open(out).faces())
+    assert [face.record["person"] for face in faces] == ["p0", "p1"]
+    assert faces[0].record["licence"] == "CC0"
+    assert faces[0].latents is None
+    known = {f.record["phash"]: f.crop for f in PreparedShards.open(prepared).faces()}
+    crop = known[faces[1].record["phash"]]
+    assert torch.equal(faces[1].crop, crop)  # WebP without loss
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="needs PyAV")
+def test_every_nth_frame_of_a_video(hopper: Any, tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "film.mp4"), "w") as film:
+        stream = film.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.bit_rate = 512, 600, 8_000_000
+        for _ in range(5):
+            film.mux(stream.encode(av.VideoFrame.from_image(hopper)))
+        film.mux(stream.encode())
+    plan = plan_jobs([tmp_path / "film.mp4"], every=2)
+    report = run(plan, options(tmp_path / "out", latents=False), engine=ONE)
+    assert report["photos"] == 3
+    assert report["kept"] == 1  # the same picture three times
+    face = next(PreparedShards.open(tmp_path / "out").faces())
+    assert face.record["file"].startswith("film.mp4#00000")
+
+
+def test_a_shard_that_fails_is_listed_and_the_others_are_done(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facex.prepare import process
+
+    def writing(path: Path) -> Any:
+        if path.name == "faces-000000.tar":
+            raise ValueError("bad luck")
+        return real(path)
+
+    real = process.writing
+    monkeypatch.setattr(process, "writing", writing)
+    plan = plan_jobs([photos / "wall.png", photos / "hopper.png"], photos=1)
+    report = run(plan, options(tmp_path, latents=False), engine=ONE)
+    assert [shard["shard"] for shard in report["failed_shards"]] == [0]
+    assert "bad luck" in report["failed_shards"][0]["error"]
+    assert report["kept"] == 1
+    monkeypatch.undo()
+    assert run(plan, options(tmp_path, latents=False), engine=ONE)["failed_shards"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("gone", None, "does not exist"),
+        ("x.zip", "", "uncompressed .tar"),
+        ("x.doc", "", "no folder, photo"),
+        ("x.txt", "# nothing\n", "no photo, tar shard or video"),
+    ],
+)
+def test_wrong_inputs_say_what_to_do(
+    tmp_path: Path, name: str, text: str | None, error: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ImageRejected, match=error):
+        plan_jobs([tmp_path / name])
+
+
+def test_a_damaged_tar_is_a_failure_and_not_the_end(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"x" * 3000)
+    plan = plan_jobs([tmp_path / "bad.tar", photos / "wall.png"])
+    assert [failure["file"] for failure in plan.failures] == ["bad.tar"]
+    assert len(plan.jobs) == 1
+
+
+def test_an_index_must_not_be_ambiguous(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("file,consent\na.jpg,yes\na.jpg,no\n")
+    with pytest.raises(OptionError, match="comes twice"):
+        Index.open(tmp_path / "index.csv")
+    index = Index({"a.jpg": {"consent": "yes"}})
+    assert index.take("one/a.jpg") == {"consent": "yes"}
+    with pytest.raises(OptionError, match="fits both"):
+        index.take("two/a.jpg")
+    (tmp_path / "no.csv").write_text("licence\nPD\n")
+    with pytest.raises(OptionError, match="which photo"):
+        Index.open(tmp_path / "no.csv")
+
+
+def test_wrong_numbers_are_refused() -> None:
+    for wrong in ({"face": "best"}, {"crops": "jpg"}):
+        with pytest.raises(OptionError):
+            PrepareOptions("x", str(BUNDLED), **wrong)
+    with pytest.raises(OptionError):
+        MergeOptions(same_face=2)
+    with pytest.raises(OptionError, match="--address"):
+        Engine(address="here")
+
+
+def test_two_runs_at_once_are_refused(photos: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "shards").mkdir()
+    with FileLock(tmp_path / ".lock"), pytest.raises(OptionError, match="another facex prepare"):
+        run(plan_jobs([photos]), options(tmp_path), engine=ONE)
+
+
+def test_a_digest_follows_the_options_but_not_the_place() -> None:
+    one = options(Path("a"))
+    assert one.digest() == replace(one, out="b").digest()
+    assert one.digest() != replace(one, crops="webp").digest()
+
+
+def test_the_parts_hold_no_generator() -> None:
+    parts = load_parts(str(BUNDLED), "cpu")
+    assert all(parameter.is_meta for parameter in parts.base.unet.parameters())
+
+
+def test_killed_and_started_again_it_goes_on(photos: Path, prepared: Path, index: Path) -> None:
+    """kill -9 in the middle: what is finished stays, and the end is that of a run in one piece."""
+    out = prepared.parent / "killed"
+    words = [sys.executable, "-m", "facex.cli.main", "prepare", photos, "-o", out]
+    words += ["--index", index, "--photos", 2, "--workers", 1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = list(map(str, words))
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    first = ShardFiles(out, 0)
+    while first.read() is None and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "report.json").exists()
+    stamp = first.tar.stat().st_mtime_ns
+    (out / "shards" / ".faces-000001.tar.0.part").touch()  # as if killed within a shard
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr  # one photo is broken
+    assert "broken.jpg" in done.stderr
+    assert first.tar.stat().st_mtime_ns == stamp
+    assert contents(out) == contents(prepared)
+    assert not list((out / "shards").glob(".*"))
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bytes(
+    photos: Path, index: Path, prepared: Path, tmp_path: Path
+) -> None:
+    plan = plan_jobs([photos], index=Index.open(index), photos=2)
+    run(plan, options(tmp_path), engine=Engine(workers=2))
+    assert contents(tmp_path) == contents(prepared)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_ray_gives_the_same_bytes(
+    photos: Path, index: Path, prepared: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "facex.cli.main", "prepare", photos, "-o", tmp_path / "out"]
+    words += ["--index", index, "--photos", 2, "--engine", "ray", "--workers", 1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = list(map(str, words))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1, done.stderr
+    assert contents(tmp_path / "out") == contents(prepared)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere", "-o", "out"], "does not exist"),
+        ([".", "-o", "out"], "would be taken for photos"),
+        (["a.png", "-o", "no/such/out"], "does not exist"),
+        (["a.png", "-o", "out", "--engine", "spark"], "use local or ray"),
+        (["a.png", "-o", "out", "--same-face", "3"], "same_face must be"),
+        (["a.png", "-o", "out", "--index", "gone.csv"], "cannot be read"),
+        (["a.png", "-o", "out", "--model", "."], "no FaceX model"),
+    ],
+)
+def test_wrong_commands_end_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], sentence: str
+) -> None:
+    from facex.cli.main import run as command
+
+    monkeypatch.chdir(tmp_path)
+    grey().save("a.png")
+    assert command(["prepare", *words]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.startswith("facex: ")
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_errors_are_ours() -> None:
+    with pytest.raises(FaceXError):
+        PreparedShards.open("nowhere")
