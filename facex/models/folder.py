@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,21 +99,37 @@ def read_index(folder: Path) -> ModelIndex:
         raise WeightsCorrupt(f"{path}: {where}: {first['msg']}") from error
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+def load_model(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    loaded: Mapping[str, Any] | None = None,
+) -> LoadedModel:
     """Load every part of a model folder.
+
+    Args:
+        folder: with an index.
+        device: of all networks.
+        dtype: of UNet, controller and conditioner.
+        loaded: parts that are in memory already, by the names of their folders: ``unet``,
+            ``vae``, ``scheduler``, ``controller``, ``conditioner``.
 
     Raises:
         ModelNotFound: a part is missing.
         WeightsCorrupt: a part is damaged.
     """
-    index = read_index(folder)
-    unet = load_network(UNet2DConditionModel, folder / "unet")
-    autoencoder = KLTAutoencoder if index.scale == "mini" else AutoencoderKL
-    vae = load_network(autoencoder, folder / "vae")
-    scheduler = load_scheduler(folder / "scheduler")
+    index, loaded = read_index(folder), loaded or {}
+
+    def part(kind: type[Any], name: str) -> Any:
+        return loaded[name] if name in loaded else load_network(kind, folder / name)
+
+    unet = part(UNet2DConditionModel, "unet")
+    vae = part(KLTAutoencoder if index.scale == "mini" else AutoencoderKL, "vae")
+    scheduler = loaded.get("scheduler") or load_scheduler(folder / "scheduler")
     base = Base(unet.to(device, dtype), vae.to(device), scheduler)
-    controller = load_network(FaceXController, folder / "controller").to(device, dtype)
-    conditioner = load_network(Conditioner, folder / "conditioner").to(device, dtype)
+    controller = part(FaceXController, "controller").to(device, dtype)
+    conditioner = part(Conditioner, "conditioner").to(device, dtype)
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
     ford = _load_ford(index, folder / "ford").to(device)
     for network in (unet, vae, controller, conditioner, landmarks):

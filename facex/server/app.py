@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 import facex
 from facex.errors import FaceXError
@@ -20,6 +21,7 @@ from facex.server.refusals import Refused, kind_of, sentence_of, status_of
 from facex.server.service import Service
 
 _LOG = logging.getLogger("facex.server")
+_ROUTERS = (routes_photos.router, routes_jobs.router, routes_page.router)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -46,7 +48,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for router in (routes_photos.router, routes_jobs.router, routes_page.router):
+    for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(FaceXError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -84,8 +86,19 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "error"
     headers = error.headers if isinstance(error, HTTPException) else None
+    if status == 405:
+        headers = {"allow": ", ".join(_methods(request))}
     body = {"error": "NotFound" if status == 404 else "HttpError", "message": detail.lower()}
     return JSONResponse(body, status, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of a path; the router itself names those of the first route that fits."""
+    found: set[str] = set()
+    for route in (route for router in _ROUTERS for route in router.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:

@@ -110,8 +110,13 @@ def get_result(
     return Response(data, media_type=_MEDIA[result.format], headers=headers)
 
 
-@router.get("/jobs/{job}/recipe", response_class=PlainTextResponse)
-def get_recipe(job: JobId, service: TheService) -> PlainTextResponse:
+# The text is a response of its own: as the class of the route it would also name errors text/plain.
+@router.get(
+    "/jobs/{job}/recipe",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_recipe(job: JobId, service: TheService) -> Response:
     """The edit as a recipe file for ``facex mix``; photos are called by their file names."""
     headers = {"content-disposition": 'attachment; filename="recipe.yaml"'}
     return PlainTextResponse(service.queue.recipe(job), headers=headers)

@@ -17,6 +17,11 @@ Id = Annotated[str, Field(pattern=ID_PATTERN, description="Id that the service g
 FaceChoiceText = Annotated[str, Field(pattern=r"^(largest|all|[1-9][0-9]{0,2})$")]
 
 
+# As lists of so many numbers: what is described item by item, many readers of OpenAPI get wrong.
+Numbers2 = Annotated[tuple[float, ...], Field(min_length=2, max_length=2)]
+Numbers6 = Annotated[tuple[float, ...], Field(min_length=6, max_length=6)]
+
+
 class Reply(BaseModel):
     """Base of everything that the service answers."""
 
@@ -159,8 +164,8 @@ class PreviewReply(Reply):
     """
 
     image: str
-    frame: tuple[float, float, float, float, float, float]
-    mesh: list[tuple[float, float]]
+    frame: Numbers6
+    mesh: list[Numbers2]
     milliseconds: float
 
 
@@ -279,6 +284,6 @@ class About(Reply):
 
 
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": Problem} for code in (401, 403, 404, 409, 413, 422, 429)
+    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 422, 429)
 }
 """Errors that any route may answer with, for the OpenAPI document."""
