@@ -18,6 +18,7 @@ from PIL import Image
 from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
 from facex.detect.detector import make_detector
+from facex.detect.learned import NetDetector
 from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
@@ -82,7 +83,7 @@ class FaceX:
         self.model = model
         self.pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
         self.locator = FaceLocator(
-            make_detector(),
+            NetDetector(model.detector) if model.detector is not None else make_detector(),
             model.landmarks,
             model.ford,
             model.index.crop_size,

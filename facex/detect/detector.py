@@ -148,7 +148,7 @@ class DlibDetector:
     def _look(
         self, image: NDArray[np.uint8], scale: float, roll: float, threshold: float
     ) -> list[Detection]:
-        upright, photo_from_upright = _turned(image, scale, roll)
+        upright, photo_from_upright = turned(image, scale, roll)
         if self._run is None:
             import dlib
 
@@ -185,7 +185,7 @@ def _overlap(one: Detection, two: Detection) -> float:
     return max(shared / max(one.area + two.area - shared, 1e-9), 0.5 * shared / smaller)
 
 
-def _turned(
+def turned(
     image: NDArray[np.uint8], scale: float, roll: float
 ) -> tuple[NDArray[np.uint8], Similarity]:
     """Scale a photo and turn it back by ``roll``, on a canvas that holds all of it."""

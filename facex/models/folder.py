@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from facex.detect.net import DetectorNet
 from facex.errors import ModelNotFound, OutputError, WeightsCorrupt
 from facex.ford.decompose import FORD
 from facex.ford.motion import MotionNet
@@ -62,6 +63,7 @@ class LoadedModel:
         conditioner: FORS' networks.
         ford: the extractors.
         landmarks: the network that finds the 478 points.
+        detector: finds faces; None if the folder has none.
         folder: where it came from.
     """
 
@@ -72,6 +74,7 @@ class LoadedModel:
     ford: FORD
     landmarks: MotionNet
     folder: Path
+    detector: DetectorNet | None = None
 
 
 def read_index(folder: Path) -> ModelIndex:
@@ -131,10 +134,12 @@ def load_model(
     controller = part(FaceXController, "controller").to(device, dtype)
     conditioner = part(Conditioner, "conditioner").to(device, dtype)
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
+    finder = folder / "ford" / "detector"
+    detector = load_network(DetectorNet, finder).to(device) if finder.is_dir() else None
     ford = _load_ford(index, folder / "ford").to(device)
     for network in (unet, vae, controller, conditioner, landmarks):
         network.requires_grad_(False)
-    return LoadedModel(index, base, controller, conditioner, ford, landmarks, folder)
+    return LoadedModel(index, base, controller, conditioner, ford, landmarks, folder, detector)
 
 
 def load_scheduler(folder: Path) -> Any:

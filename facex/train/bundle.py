@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from diffusers import UNet2DConditionModel
 
+from facex.detect.net import DetectorNet
 from facex.ford.gaze import GazeNet
 from facex.ford.identity import IdentityNet
 from facex.ford.motion import MotionNet
@@ -33,6 +34,7 @@ GENERATOR_PARTS: Final[dict[str, type[Any]]] = {
     "conditioner": Conditioner,
 }
 FORD_PARTS: Final[dict[str, type[Any]]] = {
+    "detector": DetectorNet,
     "motion": MotionNet,
     "gaze": GazeNet,
     "identity": IdentityNet,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facex.detect.detector import Detection, DlibDetector, _turned, make_detector, suppress
+from facex.detect.detector import Detection, DlibDetector, make_detector, suppress, turned
 from facex.errors import OptionError
 from facex.imaging.warp import Similarity, crop_image
 
@@ -70,7 +70,7 @@ def test_nothing_in_nothing() -> None:
 def test_turned_pictures_know_their_way_back(roll: float) -> None:
     photo = np.zeros((200, 300, 3), np.uint8)
     cv2.circle(photo, (220, 60), 6, (255, 255, 255), -1)
-    upright, photo_from_upright = _turned(photo, 0.5, roll)
+    upright, photo_from_upright = turned(photo, 0.5, roll)
     y, x = np.nonzero(upright[..., 0] > 100)
     back = photo_from_upright.apply(np.array([x.mean() + 0.5, y.mean() + 0.5]))
     assert np.abs(back - (220.5, 60.5)).max() < 0.6
