@@ -21,9 +21,9 @@ from facex.fors.region_assembler import (
     higher_resolution,
     with_colours,
 )
-from facex.fors.region_masks import FacePicture
+from facex.fors.region_masks import FacePicture, eye_openings
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native, keep_tint, structure_trust
+from facex.frc.native import correct_native, keep_look, keep_tint, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
@@ -104,6 +104,8 @@ class _Prepared:
     reference: ReferenceImage
     native: ReferenceImage
     size: int
+    eyes: Tensor
+    """``(1, 1, S, S)`` in [0, 1]: openings of eyes that the edit turns, which stay as placed."""
 
 
 class StepRunner:
@@ -189,7 +191,9 @@ class StepRunner:
             geometry=torch.from_numpy(reference.geometry)[None],
             target=target.crop,
         )
-        return _Prepared(target, condition, reference, native, max(native_size, size))
+        turned = eye_openings(points, size) if plan.motion.turns_eyes else np.zeros((size, size))
+        eyes = torch.from_numpy(np.asarray(turned, np.float32))[None, None]
+        return _Prepared(target, condition, reference, native, max(native_size, size), eyes)
 
     def _native(
         self,
@@ -257,6 +261,8 @@ class StepRunner:
             trusted = plan.kappa * settings.kappa
             known = condition.known.to(decoded.device)
             decoded = keep_tint(decoded, redecoded, known * trusted)
+            eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
+            decoded = keep_look(decoded, redecoded, eyes * known * trusted)
             trust = structure_trust(decoded, redecoded) * trusted
         return decoded.cpu(), redecoded.cpu(), trust.cpu()
 

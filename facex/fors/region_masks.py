@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from facex.geometry.topology import FACE_OVAL, region_polygon_mask
+from facex.geometry.topology import EYES, FACE_OVAL, region_polygon_mask
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
@@ -271,3 +271,17 @@ def grow(mask: Floats, radius: int) -> Floats:
     soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
     # Cells whose share is small are outside: fusion needs a clear border.
     return np.where(soft < 0.02, 0.0, soft).astype(np.float32)
+
+
+def eye_openings(points: NDArray[np.floating], size: int) -> Floats:
+    """Where the eyes are open: ``(S, S)`` in [0, 1], soft over about a pixel.
+
+    Args:
+        points: ``(478, 3)`` landmarks in pixels.
+        size: side of the picture.
+    """
+    mask = np.zeros((size, size), np.uint8)
+    for eye in EYES:
+        ring = np.round(np.asarray(points)[list(eye), :2] * 16 - 8).astype(np.int32)
+        cv2.fillPoly(mask, [cv2.convexHull(ring)], 255, shift=4, lineType=cv2.LINE_AA)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 256) / 255.0, np.float32)
