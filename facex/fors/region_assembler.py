@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.eyes import paint_turned_eyes
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
 from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
@@ -198,10 +199,28 @@ class RegionAssembler:
                 if layer not in GROUND:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
+        image, cover = self._turn_eyes(image, cover, regions)
         for part in carried.values():
             if part.field is not None:
                 image, cover = mend_tears(image, cover, part.field)
         return _Painted(image, cover, 1 - behind, regions)
+
+    def _turn_eyes(
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Paint the eyes anew if the edit turns them."""
+        name, size = self.plan.pixels[Region.EYES], image.shape[0]
+        if not self.plan.motion.turns_eyes or name not in self.pictures:
+            return image, cover
+        source = self.pictures[name]
+        pixels = source.pixels
+        own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
+        place = scale_points(self.result, size / self._crop)
+        turned, painted = paint_turned_eyes(image, pixels, own, place)
+        # Glasses stay before the eyes.
+        share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
+        image = np.asarray(image + (turned - image) * share[..., None], np.float32)
+        return image, np.maximum(cover, painted * share)
 
     @property
     def _crop(self) -> int:

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eyes that an edit turns, painted from what the photo shows of them.
+
+A warp carries the iris with the mesh and smears it where the lids cover it. Here the eye is taken
+apart: the white without the iris, carried from lid to lid, and the iris as a whole disc, whose
+covered parts come from the other side of the same ring; then it is put together behind the lids of
+the result.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.fors.fill import push_pull
+from facex.geometry.topology import EYES, IRISES
+
+Floats = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+_OPEN: Final = 0.22
+"""Height over width of an eye below which it is too closed to be painted."""
+_RINGS, _SPOKES = 24, 96
+"""Samples of the iris along the radius and around."""
+_RIM: Final = 1.18
+"""Radii of the iris up to which its disc is taken, with the dark ring around it."""
+_LID_SHADE: Final = 0.3
+"""How much darker the iris is right under the upper lid."""
+
+
+def paint_turned_eyes(
+    image: Floats, source: Floats, source_points: Points, result_points: Points
+) -> tuple[Floats, Floats]:
+    """Paint both eyes of a picture at the place and with the look of the result.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1], the reference so far.
+        source: ``(h, w, 3)`` in [0, 1], the picture that shows the eyes, of any resolution.
+        source_points: ``(478, 3)`` in pixels of ``source``.
+        result_points: ``(478, 3)`` in pixels of ``image``.
+
+    Returns:
+        The reference and where it was painted, ``(S, S)`` in [0, 1].
+    """
+    painted = np.zeros(image.shape[:2], np.float32)
+    for eye, iris in zip(EYES, IRISES, strict=True):
+        lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
+        if min(_openness(lids), _openness(place)) < _OPEN:
+            continue
+        mask = _polygon(place, image.shape[0], 1)
+        box = _box(place, image.shape[0])
+        if box is None:
+            continue
+        patch, cover = _eye(source, source_points, result_points, eye, iris, box)
+        rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
+        weight = (mask[rows, columns] * cover)[..., None]
+        image = image.copy()
+        image[rows, columns] += (patch - image[rows, columns]) * weight
+        painted[rows, columns] = np.maximum(painted[rows, columns], weight[..., 0])
+    return image, painted
+
+
+def _eye(
+    source: Floats,
+    source_points: Points,
+    result_points: Points,
+    eye: tuple[int, ...],
+    iris: tuple[int, ...],
+    box: tuple[int, int, int, int],
+) -> tuple[Floats, Floats]:
+    """The eyeball in a box of the result, and how much it should cover what was there."""
+    lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
+    own, own_radius = _disc(source_points, iris)
+    there, radius = _disc(result_points, iris)
+    shape = (box[3] - box[1], box[2] - box[0])
+    nothing = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+    opening = _polygon(lids, source.shape[0], -1, source.shape[1])
+    # The white: everything between the lids that is no iris, carried on under the iris.
+    v, u = np.mgrid[: source.shape[0], : source.shape[1]].astype(np.float32) + 0.5
+    distance = np.hypot(u - own[0], v - own[1]) / own_radius
+    white = opening * np.clip((distance - _RIM) / 0.15, 0, 1)
+    if white.sum() < 0.06 * opening.sum() or opening.sum() < 12:
+        return nothing
+    near = _box(lids, min(source.shape[:2]), margin=0.6)
+    if near is None:
+        return nothing
+    part = (slice(near[1], near[3]), slice(near[0], near[2]))
+    ball = push_pull(np.ascontiguousarray(source[part]), np.ascontiguousarray(white[part]))
+    # From lid to lid by the affine map that fits best.
+    y, x = np.mgrid[box[1] : box[3], box[0] : box[2]].astype(np.float32) + 0.5
+    known = np.c_[place, np.ones(len(place))]
+    affine = np.linalg.lstsq(known, lids, rcond=None)[0]
+    at = np.stack([x, y, np.ones_like(x)], -1) @ affine
+    map_x, map_y = (at[..., k] - near[k] - 0.5 for k in (0, 1))
+    eyeball = cv2.remap(
+        ball, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    polar = _iris_texture(source, opening, own, own_radius)
+    far = np.hypot(x - there[0], y - there[1]) / radius
+    angle = np.arctan2(y - there[1], x - there[0]) % (2 * np.pi)
+    disc = cv2.remap(
+        np.concatenate([polar, polar[:, :1]], 1),
+        (angle / (2 * np.pi) * _SPOKES).astype(np.float32),
+        (far / _RIM * _RINGS - 0.5).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    upper = place[:, 1].min()
+    depth = np.clip((y - upper) / max(float(np.ptp(place[:, 1])), 1e-3), 0, 1)
+    disc = disc * (1 - _LID_SHADE * np.clip(1 - depth / 0.45, 0, 1))[..., None]
+    edge = max(0.1, 0.9 / radius)
+    alpha = np.clip((_RIM - far) / edge, 0, 1)
+    alpha = (alpha * alpha * (3 - 2 * alpha))[..., None]
+    eyeball = eyeball + (disc - eyeball) * alpha
+    # A small turn changes little, and then the warp is sharper.
+    moved = np.linalg.norm(there - _carried(own, lids, place)) / radius
+    amount = np.float32(np.clip((moved - 0.08) / 0.2, 0, 1))
+    return np.asarray(eyeball, np.float32), np.full(alpha.shape[:2], amount, np.float32)
+
+
+def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float) -> Floats:
+    """The iris by radius and angle ``(rings, spokes, 3)``; what lids cover comes from elsewhere."""
+    ring = (np.arange(_RINGS, dtype=np.float32) + 0.5) / _RINGS * _RIM * radius
+    turn = np.arange(_SPOKES, dtype=np.float32) / _SPOKES * 2 * np.pi
+    map_x = centre[0] + ring[:, None] * np.cos(turn) - 0.5
+    map_y = centre[1] + ring[:, None] * np.sin(turn) - 0.5
+    maps = map_x.astype(np.float32), map_y.astype(np.float32)
+    colours = cv2.remap(source, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.remap(opening, *maps, cv2.INTER_LINEAR)
+    # The same height on the other side first, then below, then the ring's mean.
+    spokes = np.arange(_SPOKES)
+    for other in ((_SPOKES // 2 - spokes) % _SPOKES, -spokes % _SPOKES):
+        lent, there = colours[:, other], seen[:, other]
+        share = ((1 - seen) * there)[..., None]
+        colours = colours * (1 - share) + lent * share
+        seen = seen + (1 - seen) * there
+    total = seen.sum(1, keepdims=True)
+    mean = (colours * seen[..., None]).sum(1, keepdims=True) / np.maximum(total, 1e-3)[..., None]
+    for row in range(_RINGS):
+        if total[row, 0] < 1:
+            mean[row] = mean[max(row - 1, 0)]
+    filled = colours * seen[..., None] + mean * (1 - seen[..., None])
+    return np.asarray(filled, np.float32)
+
+
+def _disc(points: Points, iris: tuple[int, ...]) -> tuple[Points, float]:
+    centre = points[iris[0], :2]
+    return centre, max(float(np.linalg.norm(points[list(iris[1:]), :2] - centre, axis=1).mean()), 1)
+
+
+def _carried(point: Points, source: Points, place: Points) -> Points:
+    affine = np.linalg.lstsq(np.c_[source, np.ones(len(source))], place, rcond=None)[0]
+    return np.asarray(np.array([*point, 1.0]) @ affine)
+
+
+def _openness(lids: Points) -> float:
+    across = lids[8] - lids[0]
+    width = max(float(np.linalg.norm(across)), 1e-3)
+    normal = np.array([-across[1], across[0]]) / width
+    return float(np.ptp(lids @ normal)) / width
+
+
+def _polygon(ring: Points, height: int, grow: int, width: int | None = None) -> Floats:
+    """Inside of a lid edge, soft; ``grow`` -1 keeps off the lids, 1 is for painting."""
+    width = height if width is None else width
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(
+        mask, [np.round(ring * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4
+    )
+    span = float(np.ptp(ring[:, 0]))
+    if grow < 0:
+        side = 2 * max(1, round(span * 0.03)) + 1
+        mask = cv2.erode(mask, np.ones((side, side), np.uint8))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.6, span * 0.025)) / 255.0, np.float32)
+
+
+def _box(ring: Points, size: int, margin: float = 0.25) -> tuple[int, int, int, int] | None:
+    low, high = ring.min(0), ring.max(0)
+    spare = margin * float((high - low)[0])
+    x0, y0 = (max(0, int(value - spare)) for value in low)
+    x1, y1 = (min(size, int(value + spare) + 1) for value in high)
+    return (x0, y0, x1, y1) if x1 - x0 > 4 and y1 - y0 > 2 else None

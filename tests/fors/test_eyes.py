@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eyes that an edit turns: the iris goes where the landmarks say, whole and behind the lids."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from facex.fors.eyes import paint_turned_eyes
+from facex.geometry.topology import EYES, IRISES
+
+SIZE, RADIUS = 256, 9.0
+CENTRES = ((90.0, 120.0), (166.0, 120.0))
+SKIN, WHITE, IRIS = (0.7, 0.5, 0.4), (0.95, 0.95, 0.95), (0.2, 0.3, 0.1)
+
+
+def landmarks(shift: float, height: float = 10.0) -> np.ndarray:
+    points = np.zeros((478, 3))
+    angles = np.linspace(np.pi, -np.pi, 17)[:16]
+    for side, (eye, iris, centre) in enumerate(zip(EYES, IRISES, CENTRES, strict=True)):
+        mirror = 1 if side == 0 else -1
+        for index, angle in zip(eye, angles, strict=True):
+            points[index, :2] = (
+                centre[0] + mirror * 22 * np.cos(angle), centre[1] - height * np.sin(angle)
+            )  # fmt: skip
+        points[iris[0], :2] = (centre[0] + shift, centre[1])
+        for index, (u, v) in zip(iris[1:], ((1, 0), (0, -1), (-1, 0), (0, 1)), strict=True):
+            points[index, :2] = (centre[0] + shift + RADIUS * u, centre[1] + RADIUS * v)
+    return points
+
+
+def drawn(points: np.ndarray) -> np.ndarray:
+    image = np.full((SIZE, SIZE, 3), SKIN, np.float32)
+    for eye, iris in zip(EYES, IRISES, strict=True):
+        ball = np.full((SIZE, SIZE, 3), WHITE, np.float32)
+        middle = tuple(int(v) for v in points[iris[0], :2])
+        cv2.circle(ball, middle, int(RADIUS * 1.15), IRIS, -1)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        cv2.fillPoly(mask, [points[list(eye), :2].astype(np.int32)], 1)
+        image = np.where(mask[..., None] > 0, ball, image)
+    return image
+
+
+def iris_x(image: np.ndarray, centre: tuple[float, float]) -> float:
+    x0 = int(centre[0]) - 24
+    part = image[int(centre[1]) - 4 : int(centre[1]) + 5, x0 : x0 + 48].mean(-1)
+    weight = np.clip(0.45 - part, 0, None).sum(0)
+    return float((weight * (np.arange(48) + x0 + 0.5)).sum() / weight.sum())
+
+
+@pytest.mark.parametrize("shift", [-7.0, 7.0])
+def test_the_iris_goes_where_the_landmarks_say(shift: float) -> None:
+    before, after = landmarks(0), landmarks(shift)
+    source = drawn(before)
+    image, painted = paint_turned_eyes(source, source, before, after)
+    for centre in CENTRES:
+        assert iris_x(image, centre) - iris_x(source, centre) == pytest.approx(shift, abs=1.0)
+        # Where it was there is white now, and nothing beyond the lids changed.
+        beside = image[int(centre[1]), int(centre[0] - np.sign(shift) * 7)]
+        assert beside.mean() > 0.7
+    changed = np.abs(image - source).max(-1) > 1e-6
+    assert not changed[painted == 0].any()
+    assert not changed[:100].any()
+
+
+def test_eyes_that_do_not_turn_and_closed_eyes_stay_as_they_are() -> None:
+    for height in (10.0, 2.0):
+        before, after = landmarks(0, height), landmarks(0 if height > 5 else 7, height)
+        source = drawn(before)
+        image, _ = paint_turned_eyes(source, source, before, after)
+        np.testing.assert_array_equal(image, source)
