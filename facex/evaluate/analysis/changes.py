@@ -17,6 +17,7 @@ from PIL import Image
 
 from facex.evaluate.faces import Pixels
 from facex.evaluate.judges import Reading
+from facex.geometry.topology import EYES
 from facex.imaging.warp import Similarity
 
 BLUR: Final = 2.0
@@ -37,15 +38,19 @@ class Change:
         about: what is done.
         pixels: makes the disturbed picture ``(S, S, 3)``; None moves it by ``move`` alone.
         move: the map from old to new pixels, given the side and the number of the face.
+        worn: draws something on the face, given its labels and number.
     """
 
     name: str
     about: str
     pixels: Callable[[Pixels], Pixels] | None = None
     move: Callable[[int, int], Similarity] | None = None
+    worn: Callable[[Pixels, Reading, int], Pixels] | None = None
 
-    def picture(self, pixels: Pixels, number: int) -> Pixels:
+    def picture(self, pixels: Pixels, number: int, labels: Reading | None = None) -> Pixels:
         """The disturbed picture of face ``number``; what comes in from outside is mirrored."""
+        if self.worn is not None:
+            return pixels if labels is None else self.worn(pixels, labels, number)
         if self.pixels is not None:
             return self.pixels(pixels)
         if self.move is None:
@@ -120,6 +125,45 @@ def _shifted(size: int, number: int) -> Similarity:
     return Similarity.from_parts(shift=(x * SHIFT * size, y * SHIFT * size))
 
 
+def _glasses(pixels: Pixels, labels: Reading, number: int) -> Pixels:
+    """Dark frames with clear lenses that mirror a little; round and angular in turn."""
+    points = np.asarray(labels["points"], np.float64)[:, :2]
+    right, left = points[list(EYES[0])].mean(0), points[list(EYES[1])].mean(0)
+    between = left - right
+    gap, fine = float(np.linalg.norm(between)), 16
+    along = between / gap
+    down = np.array([-along[1], along[0]])
+    thick = max(1, round(gap * (0.05 if number % 2 else 0.075)))
+    colour = ((30, 25, 25), (60, 35, 20), (20, 20, 45))[number % 3]
+    canvas = pixels.copy()
+    half = np.array([0.42, 0.34 if number % 2 else 0.29]) * gap
+    for middle in (right + down * 0.06 * gap, left + down * 0.06 * gap):
+        steps = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        # A superellipse: a circle of exponent 2, nearly a rectangle of exponent 5.
+        power = 2 / (2 if number % 2 else 4.5)
+        u = np.sign(np.cos(steps)) * np.abs(np.cos(steps)) ** power * half[0]
+        v = np.sign(np.sin(steps)) * np.abs(np.sin(steps)) ** power * half[1]
+        rim = middle + u[:, None] * along + v[:, None] * down
+        ring = [np.round(rim * fine).astype(np.int32)]
+        lens = canvas.copy()
+        cv2.fillPoly(lens, ring, (215, 225, 235), cv2.LINE_AA, 4)
+        canvas = cv2.addWeighted(lens, 0.1, canvas, 0.9, 0)
+        cv2.polylines(canvas, ring, True, colour, thick, cv2.LINE_AA, 4)
+    rims = (right - along * half[0], left + along * half[0])
+    temples = [points[index] for index in _TEMPLES]
+    # A temple that a turned head hides has no arm.
+    shown = [float((temple - rim) @ along) * side > 0
+             for rim, temple, side in zip(rims, temples, (-1, 1), strict=True)]  # fmt: skip
+    arms = [arm for arm, there in zip(zip(rims, temples, strict=True), shown, strict=True) if there]
+    bridge = (right + along * half[0], left - along * half[0])
+    for a, b in (bridge, *arms):
+        ends = [tuple(int(value * fine) for value in end) for end in (a, b)]
+        cv2.line(canvas, ends[0], ends[1], colour, thick, cv2.LINE_AA, 4)
+    return np.asarray(canvas, np.uint8)
+
+
+_TEMPLES: Final = (127, 356)
+"""Landmarks at the right and left temple, where the arms of glasses end."""
 CLEAN: Final = Change("clean", "as it is")
 CHANGES: Final[tuple[Change, ...]] = (
     CLEAN,
@@ -130,6 +174,7 @@ CHANGES: Final[tuple[Change, ...]] = (
     Change("grey", "without colour", _grey),
     Change("turned", f"crop turned by {TURN:g} degrees", move=_turned),
     Change("shifted", f"crop shifted by {SHIFT:.0%}", move=_shifted),
+    Change("glasses", "drawn glasses", worn=_glasses),
 )
 
 

@@ -101,7 +101,12 @@ class Analyst:
         disturbed = [self._measured(CLEAN, few, truth, clean, clean)]
         for change in CHANGES[1:]:
             found = self._read(
-                f"ford-{change.name}-{tag}", few, f"FORD, {change.name}", self.reader.read, change
+                f"ford-{change.name}-{tag}",
+                few,
+                f"FORD, {change.name}",
+                self.reader.read,
+                change,
+                truth,
             )
             disturbed.append(self._measured(change, few, truth, found, clean))
         mirrored = self._read(f"mirror-{tag}", few, "mirrored", self.reader.mirrored)
@@ -126,6 +131,7 @@ class Analyst:
         what: str,
         read: Callable[[list[Pixels]], list[Reading]],
         change: Change = CLEAN,
+        labels: Mapping[str, Reading] | None = None,
     ) -> dict[str, Reading]:
         """Readings of (disturbed) faces; those that are kept are not made again."""
         known = self.store.readings(file)
@@ -135,7 +141,8 @@ class Analyst:
         for part in in_chunks(len(missing), _BATCH):
             self.progress(part.start, len(missing), f"reading {what}")
             pictures = [
-                change.picture(self.faces.image(name), places[name]) for name in missing[part]
+                change.picture(self.faces.image(name), places[name], (labels or {}).get(name))
+                for name in missing[part]
             ]
             known.update(zip(missing[part], read(pictures), strict=True))
             if part.stop % (8 * _BATCH) == 0 or part.stop == len(missing):
