@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml Makefile | cksum | cut -d' ' -f1)
 TEST_JOBS ?= 2
 
-.PHONY: setup test demo check format help-pages clean
+.PHONY: setup test test-slow demo check format help-pages clean
 
 setup: $(STAMP)
 
@@ -18,8 +18,11 @@ $(STAMP): pyproject.toml Makefile
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-test: setup
+test: setup  # `make test-slow` runs what takes minutes
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff check .

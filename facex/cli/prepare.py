@@ -102,7 +102,7 @@ def prepare(
     max_outside: MaxOutside = 0.25,
     same_photo: SamePhoto = 4,
     same_face: SameFace = 0.95,
-    same_person: SamePerson = 0.75,
+    same_person: SamePerson = 0.5,
     device: Device = None,
     model: Model = None,
     force: Force = False,

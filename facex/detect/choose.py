@@ -69,7 +69,7 @@ def choose_faces(
     choice: FaceChoice,
     similarity: LikenessTo | None = None,
     *,
-    least_similarity: float = 0.25,
+    least_similarity: float = 0.28,
 ) -> list[int]:
     """Apply a choice.
 

@@ -98,7 +98,7 @@ class MergeOptions:
 
     same_photo: int = 4
     same_face: float = 0.95
-    same_person: float = 0.75
+    same_person: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.same_photo <= 15:

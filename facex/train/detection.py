@@ -32,6 +32,8 @@ _DOWN: Final = 0.06
 LEVELS: Final = ((0.0, 56.0), (56.0, 128.0), (128.0, 1e9))
 """Sides of the faces that each level learns."""
 _SMALLEST: Final = 14.0
+_ANYHOW: Final = 0.85
+"""Above this draw a head is turned by any angle."""
 _HIDDEN: Final = 0.55
 """Share of a face covered by others above which it neither counts as one nor as none."""
 _KEYS: Final = ((33, 133), (263, 362), (1, 1), (61, 61), (291, 291))
@@ -174,7 +176,9 @@ class DetectionTask:
 
     def _roll(self) -> float:
         kind = self.rng.random()
-        spread = 0.15 if kind < 0.5 else 0.5 if kind < 0.9 else 1.0
+        if kind > _ANYHOW:
+            return float(self.rng.uniform(-np.pi, np.pi))
+        spread = 0.15 if kind < 0.45 else 0.5
         return float(np.clip(self.rng.normal(0, spread), -1.2, 1.2))
 
     def sample(self) -> tuple[Picture, list[Pasted]]:
@@ -186,7 +190,7 @@ class DetectionTask:
             # A close portrait: the aligned crop covers all of the picture.
             side = float(rng.uniform(SIDE * 0.58, SIDE * 1.0))
             centre = np.full(2, SIDE / 2) + rng.uniform(-0.16, 0.16, 2) * SIDE
-            matrix = self._place(side, self._roll() * 0.5, centre)
+            matrix = self._place(side, self._roll(), centre)
             picture, face = self.paste(picture, matrix, self._any(), whole=rng.random() < 0.6)
             found.append(face)
         elif kind < 0.88:
