@@ -105,7 +105,7 @@ class Clip:
                 for picture in ImageSequence.Iterator(image):
                     yield time, _on_white(picture)
                     time += _duration(picture)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             raise ImageRejected(f"{self.path} cannot be read as a picture: {error}") from error
 
     def count(self) -> int:
@@ -123,7 +123,7 @@ def is_clip(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return int(getattr(image, "n_frames", 1)) > 1
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False  # whoever reads it as a photo will say what is wrong
 
 
