@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.ford.parsing import ParsingNet
-from facex.train import augment
+from facex.train import augment, relabel
 from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
@@ -28,16 +28,17 @@ _OCCLUDED: Final = 0.15
 
 
 class ParsingTask:
-    """Class maps from noisy labels; unsure pixels (255) are ignored."""
+    """Class maps from noisy labels, the labeller's or its own; unsure pixels (255) are ignored."""
 
     def __init__(self, cache: FaceCache, seed: int) -> None:
         self.cache, self.rng = cache, np.random.default_rng(seed)
-        folder = cache.folder / "parsing"
-        known = {p.stem for p in folder.glob("*.png")}
-        self.train = [i for i in cache.select("train") if str(cache.names[i]) in known]
+        own = {p.stem: p for p in (cache.folder / relabel.FOLDER).glob("*.png")}
+        known = {p.stem: p for p in (cache.folder / "parsing").glob("*.png")}
+        files = own | known
+        self.train = [i for i in cache.select("train") if str(cache.names[i]) in files]
         self.dev = [i for i in cache.select("dev") if str(cache.names[i]) in known][::4]
         self.labels = {
-            int(i): np.asarray(cv2.imread(str(folder / f"{cache.names[i]}.png"), -1), np.uint8)
+            int(i): np.asarray(cv2.imread(str(files[str(cache.names[i])]), -1), np.uint8)
             for i in [*self.train, *self.dev]
         }
         self.worn = {
