@@ -32,6 +32,10 @@ _BEARD_CONTRAST: Final = 0.07
 """Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
 _GAP: Final = 0.025
 """Half the width of a gap that still belongs to the head, as a share of the side."""
+_PLAIN: Final = 0.016
+"""Deviation of the blur that leaves of borrowed skin its shading, as a share of the side."""
+_FADE: Final = 0.016
+"""How far lent skin reaches over the rim of the source's, as a share of the side."""
 _MOUTH_LEAST: Final = 0.3
 
 
@@ -68,7 +72,16 @@ def lend_skin(
         The image and how far it is known now.
     """
     lent = lender.skin + lender.jaw * _likeness(lender)
-    image, known = borrow(image, known, lender.image, lent * (edit > 0), TRUST, match=skin)
+    plain = _plain(lender.image, np.minimum(lender.skin + lender.jaw, np.float32(1)))
+    lent = np.asarray(lent * (edit > 0), np.float32)
+    # The last pixels before a hole are mixed with what hid the skin: they fade into what is lent.
+    hole = np.asarray((1 - known) * lent > TRUST, np.uint8)
+    radius = max(1, round(_FADE * image.shape[0]))
+    near = cv2.dilate(hole, np.ones((2 * radius + 1,) * 2, np.uint8)).astype(np.float32)
+    near = cv2.GaussianBlur(near, (0, 0), radius / 2)
+    over = cv2.dilate(skin, np.ones((2 * (radius // 2) + 1,) * 2, np.uint8))
+    faded = np.asarray(known * (1 - near * over * lent), np.float32)
+    image, known = borrow(image, faded, plain, lent, TRUST, match=skin)
     # Teeth keep their own colour, whatever the skin's.
     return borrow(image, known, lender.image, lender.teeth * edit, TRUST)
 
@@ -126,6 +139,21 @@ def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head:
         return filled
     behind = push_pull(target, ground)
     return np.asarray(filled + (behind - filled) * share[..., None], np.float32)
+
+
+def _plain(image: Floats, skin: Floats) -> Floats:
+    """Skin without its wrinkles, veins and single hairs, which are the lender's own.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        skin: ``(S, S)`` in [0, 1]; nothing else is mixed in.
+    """
+    sigma = _PLAIN * image.shape[0]
+    solid = np.asarray(skin > 0.9, np.float32)
+    weight = cv2.GaussianBlur(solid, (0, 0), sigma)
+    soft = cv2.GaussianBlur(image * solid[..., None], (0, 0), sigma) / (weight + 1e-6)[..., None]
+    share = np.clip(weight * 4, 0, 1)[..., None]
+    return np.asarray(image + (soft - image) * share, np.float32)
 
 
 def _likeness(lender: Lender) -> float:

@@ -283,12 +283,13 @@ class RegionAssembler:
         as half known, for the generator to correct.
         """
         pixels = np.ascontiguousarray(self.pictures[name].pixels[:, ::-1])
-        skin = np.ascontiguousarray(self._face_mask(name)[:, ::-1])
+        skin = self._face_mask(name)
         mirrored = _drawn(other, pixels)
-        usable = other.visible * _drawn(other, skin)
+        usable = other.visible * _drawn(other, np.ascontiguousarray(skin[:, ::-1]))
         own = field.visible
-        total = np.maximum(own + (1 - own) * usable, 1e-3)
-        blend = (own / total)[..., None]
+        # What is no face, such as hair before it, lends no colour to a face half turned away.
+        share, rest = own * np.maximum(_drawn(field, skin), 1e-3), (1 - own) * usable
+        blend = (share / np.maximum(share + rest, 1e-6))[..., None]
         both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
         return both, np.asarray(own + (1 - own) * usable * MIRRORED_TRUST, np.float32)
 

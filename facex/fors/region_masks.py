@@ -30,6 +30,12 @@ _LARGE_CLASSES: Final = tuple(
 )
 _STRANDS: Final = 0.03
 """How far strands reach into a foreign forehead, as a share of the crop."""
+_BESIDE: Final = 0.02
+"""The same for hair beside the cheeks."""
+_LINE: Final = 0.014
+"""Radius up to which something thin is a line, as a share of the crop."""
+_LINE_CONTRAST: Final = 0.06
+"""Difference of grey from both sides from which on it is a strand rather than a pore."""
 _RIM: Final = 0.06
 """How far inside of its outline a foreign face is doubted, as a share of the crop."""
 _CONTRAST: Final = 30.0
@@ -189,15 +195,32 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
 
 
 def _strands(hair: Floats, picture: FacePicture) -> Floats:
-    """Forehead under single hairs and their shadows, which reach further than the parser's hair."""
+    """Skin under single hairs and their shadows, which reach further than the parser's hair."""
     size = hair.shape[0]
-    near = cv2.blur(cv2.dilate(hair, _disc(round(size * _STRANDS))), (3, 3))
+    near, beside = (
+        cv2.blur(cv2.dilate(hair, _disc(round(size * reach))), (3, 3))
+        for reach in (_STRANDS, _BESIDE)
+    )
     points = np.asarray(picture.landmarks, np.float64)
     brow, chin = points[9, :2], points[152, :2]
     up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
     places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
     above = np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1)
-    return np.asarray(near * above, np.float32)
+    return np.maximum.reduce([near * above, beside, _lines_near(hair, picture)], dtype=np.float32)
+
+
+def _lines_near(hair: Floats, picture: FacePicture) -> Floats:
+    """Thin lines not far from hair: strands that lie on the skin, and the edges of locks."""
+    size = hair.shape[0]
+    grey = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2GRAY)
+    kernel = _disc(round(size * _LINE))
+    contrast = np.maximum(
+        cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel),
+        cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel),
+    )
+    reach = cv2.dilate(hair, _disc(round(size * _RIM)))
+    lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5)).astype(np.float32)
+    return np.asarray(cv2.blur(cv2.dilate(lines, _disc(round(size * 0.008))), (3, 3)), np.float32)
 
 
 def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
