@@ -68,6 +68,12 @@ def run(
     count: Annotated[
         int | None, typer.Option(min=1, help="Cases of each protocol; default: all.")
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Your own list for one protocol: target, source (or driver)."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     teachers: TeachersOption = None,
@@ -79,10 +85,13 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run the protocols; what is done already is kept, so a stopped run goes on."""
+    import hashlib
+
     from facex.api import FaceX
     from facex.evaluate.editor import Editor
     from facex.evaluate.faces import FaceSet
     from facex.evaluate.judges import Judge
+    from facex.evaluate.pairs import read_pairs
     from facex.evaluate.protocols import choose_protocols
     from facex.evaluate.run import Runner
     from facex.evaluate.store import Store
@@ -90,16 +99,24 @@ def run(
     reporter = Reporter(quiet=quiet, debug=debug)
     chosen = choose_protocols(protocol or ["all"])
     face_set = FaceSet.open(faces, split=split)
+    if pairs is not None and len(chosen) != 1:
+        raise OptionError("--pairs is the list of one protocol; name it with --protocol")
+    cases = None if pairs is None else read_pairs(pairs, chosen[0], face_set)
     judge = Judge.load(teachers, embedders=embedder or (), features=features)
     editor = Editor(FaceX.from_pretrained(model), face_set, steps=steps, seed=seed)
-    store = Store(out, {"model": editor.fingerprint, "faces": face_set.digest}, force=force)
-    with reporter.bars(1) as bars:
-        runner = Runner(face_set, judge, store, editor, bars.step)
-        results = [runner.run(item, count) for item in chosen]
+    made_of = {"model": editor.fingerprint, "faces": face_set.digest}
     about = {
         "model": f"{model or 'bundled'} ({editor.fingerprint})",
         "steps": editor.settings.steps,
     }
+    if pairs is not None:
+        about["pairs"] = hashlib.sha256(pairs.read_bytes()).hexdigest()[:16]
+        # Part of what every folder is checked for: a run without a list must not go on in one.
+        made_of["faces"] += f" {about['pairs']}"
+    store = Store(out, made_of, force=force)
+    with reporter.bars(1) as bars:
+        runner = Runner(face_set, judge, store, editor, bars.step)
+        results = [runner.run(item, count, cases) for item in chosen]
     return _report(reporter, runner, results, about, out)
 
 

@@ -16,7 +16,7 @@ from facex.errors import EXIT_DONE, ModelNotFound, OptionError
 if TYPE_CHECKING:
     from facex.models.registry import WeightStatus
 
-HELP: Final = "List the weights, or convert public ones."
+HELP: Final = "List the weights, convert public ones, or export a model to ONNX."
 app = typer.Typer(rich_markup_mode=None, help=HELP)
 
 Folder = Annotated[
@@ -28,7 +28,7 @@ Digests = Annotated[bool, typer.Option("--check", help="Compare digests; reads e
 
 @app.callback(invoke_without_command=True)
 def weights(context: typer.Context) -> int:
-    """List the weights, or convert public ones; without a command: list."""
+    """List the weights, convert public ones, or export to ONNX; without a command: list."""
     return list_command() if context.invoked_subcommand is None else EXIT_DONE
 
 
@@ -103,6 +103,44 @@ def convert_command(
 
     written = convert_checkpoint(kind, src, dst)
     Reporter(quiet=quiet, debug=debug).say(str(written))
+    return EXIT_DONE
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the graphs.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="DIR|HUB", help="Model; default: bundled.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="STAGE", help="Only this graph; may be repeated."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Write a mini model as ONNX graphs, each checked against torch."""
+    from facex.export.write import MANIFEST, export_model
+    from facex.models.hub import resolve_model_folder
+
+    reporter = Reporter(json_lines=json, quiet=quiet, debug=debug)
+    with reporter.bars(1) as bars:
+        written = export_model(
+            resolve_model_folder(model), out, tuple(only or ()), progress=bars.step
+        )
+    rows = []
+    for item in written:
+        found = item.compared
+        megabytes, times = f"{item.bytes / 1e6:.1f}", (found.torch_ms, found.onnx_ms)
+        rows.append((item.name, megabytes, *(f"{t:.1f}" for t in times), f"{found.difference:.0e}"))
+        if json:
+            reporter.say("", {"stage": item.name, "bytes": item.bytes, "torch_ms": times[0],
+                              "onnx_ms": times[1], "difference": found.difference})  # fmt: skip
+    if not json:
+        header = ("stage", "MB", "torch ms", "onnxruntime ms", "largest difference")
+        reporter.say(print_table(header, rows))
+        reporter.say(str(out / MANIFEST))
     return EXIT_DONE
 
 

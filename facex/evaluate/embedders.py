@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facex.errors import ModelNotFound, WeightsCorrupt
+from facex.errors import MissingExtra, ModelNotFound, WeightsCorrupt
 from facex.ford.identity import align_for_identity
 
 OWN: Final = "facex"
@@ -58,12 +59,18 @@ def teacher_embedders(folder: Path) -> list[Embedder]:
 
 
 def user_embedder(path: Path) -> Embedder:
-    """A user's recogniser: TorchScript (112 px crops in [-1, 1]) or a folder with our ArcFace.
+    """A user's recogniser, which takes aligned crops in [-1, 1].
+
+    Args:
+        path: TorchScript (112 px), an ONNX file (its own size), or a folder with our ArcFace.
 
     Raises:
         ModelNotFound: there is no such file or folder.
         WeightsCorrupt: it cannot be read.
+        MissingExtra: ONNX without onnxruntime.
     """
+    if path.suffix == ".onnx":
+        return _onnx_embedder(path)
     if path.is_dir():
         from facex.ford.sd15.arcface import ArcFaceNet
 
@@ -76,6 +83,29 @@ def user_embedder(path: Path) -> Embedder:
         return Embedder(path.name, 112, lambda crops: _embedding(net(crops)), signed=True)
     name = path.name.removesuffix(".pt").removesuffix(".ts")
     return Embedder(name, 112, load_script(path), signed=True)
+
+
+def _onnx_embedder(path: Path) -> Embedder:
+    if not path.is_file():
+        raise ModelNotFound(f"there is no file {path}")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("a recogniser in ONNX", "export") from error
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise WeightsCorrupt(f"{path} is no ONNX file that onnxruntime can read") from error
+    port, first = session.get_inputs()[0], session.get_outputs()[0].name
+    size = port.shape[-1] if isinstance(port.shape[-1], int) else 112
+
+    def net(crops: Tensor) -> Tensor:
+        # One by one: many published files have a fixed batch of one.
+        fed = crops.float().cpu().numpy()
+        found = [session.run([first], {port.name: fed[i : i + 1]})[0] for i in range(len(fed))]
+        return torch.from_numpy(np.concatenate(found))
+
+    return Embedder(path.stem, size, net, signed=True)
 
 
 def _embedding(found: Tensor | Sequence[Tensor]) -> Tensor:

@@ -113,7 +113,7 @@ class PreparedShards:
         try:
             if check and sha256_of(path) != shard["sha256"]:
                 raise OutputError(f"{path} is not the file that the manifest lists")
-            rows = {row["key"]: row for row in self._rows(shard)}
+            rows = {row["key"]: row for row in self.rows(shard)}
             with tarfile.open(path, "r:") as tar:
                 yield from _faces(tar, rows)
         except (OSError, tarfile.TarError, SafetensorError, ValueError, KeyError) as error:
@@ -121,7 +121,8 @@ class PreparedShards:
         except FaceXError as error:
             raise OutputError(f"{path}: {error}") from error
 
-    def _rows(self, shard: dict[str, Any]) -> Iterator[dict[str, str]]:
+    def rows(self, shard: dict[str, Any]) -> Iterator[dict[str, str]]:
+        """The manifest's rows of an entry of ``manifest["shards"]``: its kept faces, in order."""
         start, size = shard["rows"]
         with (self.folder / CSV_NAME).open("rb") as file:
             file.seek(start)
@@ -140,11 +141,12 @@ def _faces(tar: tarfile.TarFile, rows: dict[str, dict[str, str]]) -> Iterator[Pr
             continue
         files[dot + suffix] = content.read()
         if dot + suffix == RECORD:
-            yield _face(files, rows[key])
+            yield face_of_files(files, rows[key])
             files = {}
 
 
-def _face(files: dict[str, bytes], row: dict[str, str]) -> PreparedFace:
+def face_of_files(files: dict[str, bytes], row: dict[str, str]) -> PreparedFace:
+    """Decode the files of one face, by suffix, and its row of the manifest."""
     picture = next(files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files)
     latents = None
     if LATENTS in files:

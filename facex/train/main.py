@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -41,13 +41,28 @@ def train_command(config: Path, overrides: Mapping[str, Any]) -> Path:
     """
     data = read_config(Path(config), overrides)
     try:
-        from facex.train.generator import GeneratorConfig, GeneratorTrainer
+        settings, trainer = _kind(data.get("kind", "generator"), config)
     except ImportError as error:
         raise MissingExtra("training", "train") from error
     try:
-        settings = GeneratorConfig.model_validate(data)
+        values = settings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "config"
         raise OptionError(f"{config}: {where}: {first['msg']}") from error
-    return GeneratorTrainer(settings).run()
+    folder: Path = trainer(values).run()
+    return folder
+
+
+def _kind(kind: object, config: Path) -> tuple[type[BaseModel], Any]:
+    """Config and trainer of a kind; of the others nothing is imported."""
+    if kind == "generator":
+        from facex.train.generator import GeneratorConfig, GeneratorTrainer
+
+        return GeneratorConfig, GeneratorTrainer
+    if kind == "sd15":
+        from facex.train.sd15.config import Sd15Config
+        from facex.train.sd15.trainer import Sd15Trainer
+
+        return Sd15Config, Sd15Trainer
+    raise OptionError(f"{config}: kind: {kind!r} is unknown; expected generator (mini) or sd15")

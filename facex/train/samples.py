@@ -10,7 +10,7 @@ answer is always the true photo, so the generator learns to repair (DESIGN 4, 11
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -123,6 +123,10 @@ class Codes:
         found = dict.fromkeys(TOKEN_INPUTS, True)
         return found | {region_input(r): bool(seen[i]) for i, r in enumerate(REGIONS)}
 
+    def points(self, row: int) -> NDArray[np.float64]:
+        """Landmarks ``(478, 3)`` in pixels."""
+        return np.asarray(self.arrays["landmarks"][row], np.float64)
+
     def geometry(self, row: int) -> FaceGeometry:
         """The face's geometry as a batch of one."""
         values = {
@@ -132,6 +136,30 @@ class Codes:
             for item in fields(FaceGeometry)
         }
         return FaceGeometry(**values)
+
+
+class FaceCodes(Protocol):
+    """What a sample must know of the faces it is made from; the methods are those of `Codes`."""
+
+    def __len__(self) -> int:
+        """Number of faces."""
+        ...
+
+    def points(self, row: int) -> NDArray[np.float64]:
+        """Landmarks in pixels."""
+        ...
+
+    def geometry(self, row: int) -> FaceGeometry:
+        """Geometry as a batch of one."""
+        ...
+
+    def inputs(self, row: int, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
+        """Token inputs without the batch."""
+        ...
+
+    def present(self, row: int) -> dict[str, bool]:
+        """Which of them can be seen."""
+        ...
 
 
 class SampleMaker:
@@ -144,17 +172,20 @@ class SampleMaker:
     """
 
     def __init__(self, cache: FaceCache, codes: Codes, seed: int) -> None:
-        self.cache, self.codes = cache, codes
+        self.cache, self.arrays = cache, codes.arrays
+        self._set_up(codes, seed, SIZE)
+
+    def _set_up(self, codes: FaceCodes, seed: int, size: int) -> None:
+        self.codes, self.size = codes, size
         self.rng = np.random.default_rng(seed)
         self.mirror = bundled().mirror.numpy()
         self.shares = np.array([share for _, share, _ in PLANS])
 
     def face(self, row: int) -> FacePicture:
         """A training face as the assembler sees it."""
-        index = int(self.codes.arrays["index"][row])
-        points = self.codes.arrays["landmarks"][row].astype(np.float64)
-        parsing = self.codes.arrays["parsing"][row]
-        return FacePicture(np.asarray(self.cache.faces[index]), points, parsing, SIZE)
+        index = int(self.arrays["index"][row])
+        image, parsing = np.asarray(self.cache.faces[index]), self.arrays["parsing"][row]
+        return FacePicture(image, self.codes.points(row), parsing, self.size)
 
     def sample(self, row: int | None = None, kind: int | None = None) -> Sample:
         """One sample: tensors of a single face, images in [-1, 1].
@@ -193,7 +224,7 @@ class SampleMaker:
         rng, other = self.rng, int(self.rng.integers(len(self.codes)))
         mine, theirs = self.codes.geometry(row), self.codes.geometry(other)
         if change == "any" and rng.random() < 0.5:
-            points = self.codes.arrays["landmarks"][other].astype(np.float64)
+            points = self.codes.points(other)
         else:
             if change == "gaze":
                 moved = combine(mine, gaze=theirs)
@@ -201,7 +232,7 @@ class SampleMaker:
                 expression = theirs if change == "any" and rng.random() < 0.6 else None
                 moved = combine(mine, pose=theirs, expression=expression)
             points = moved.landmarks[0].numpy().astype(np.float64)
-        field = mesh_warp(true.landmarks, points, SIZE, anchor_far=stay)
+        field = mesh_warp(true.landmarks, points, self.size, anchor_far=stay)
         image = np.asarray(apply_warp(field, true.image), np.uint8)
         label = _warp_labels(true.parsing, field.map_xy)
         label[field.visible < 0.5] = _BACKGROUND
@@ -209,9 +240,11 @@ class SampleMaker:
             image = augment.photometric(image, rng, 0.5)
         if not stay and rng.random() < 0.2:
             image, label = image[:, ::-1], np.array(PARSING_MIRROR, np.uint8)[label[:, ::-1]]
-            points = points[self.mirror] * [-1.0, 1.0, 1.0] + [SIZE, 0.0, 0.0]
-        noisy = points + rng.normal(0, 0.6, points.shape)
-        return FacePicture(np.ascontiguousarray(image), noisy, np.ascontiguousarray(label), SIZE)
+            points = points[self.mirror] * [-1.0, 1.0, 1.0] + [self.size, 0.0, 0.0]
+        noisy = points + rng.normal(0, 0.6 * self.size / SIZE, points.shape)
+        return FacePicture(
+            np.ascontiguousarray(image), noisy, np.ascontiguousarray(label), self.size
+        )
 
     def _swapped(self, true: FacePicture, row: int, plan: Plan, change: Change) -> ReferenceImage:
         view = self._view(true, row, change, stay=False)
@@ -220,10 +253,10 @@ class SampleMaker:
         if self.rng.random() < 0.7:
             # The person who is replaced had another jaw: what it covered is unknown.
             shaped = combine(self.codes.geometry(row), identity=self.codes.geometry(other))
-            area = region_polygon_mask(shaped.landmarks[0].numpy(), "face", SIZE)
+            area = region_polygon_mask(shaped.landmarks[0].numpy(), "face", self.size)
             covered = (area > 0) & np.isin(parsing, _REPLACED)
             parsing = np.where(covered, _SKIN, parsing).astype(np.uint8)
-        target = FacePicture(true.image, true.landmarks, parsing, SIZE)
+        target = FacePicture(true.image, true.landmarks, parsing, self.size)
         pictures = {"target": target, "source": view}
         # In an edit the skin under the source's fringe is lent by the person who is replaced.
         pictures[SPARE] = self.face(other)
@@ -239,10 +272,10 @@ class SampleMaker:
     def _hole(self, true: FacePicture) -> ReferenceImage:
         from facex.fors.fill import push_pull
 
-        hole = random_hole(self.rng, SIZE)
+        hole = random_hole(self.rng, self.size)
         known = (1 - hole).astype(np.float32)
         image = push_pull(true.pixels, known)
-        geometry = render_position_map(np.asarray(true.landmarks), SIZE)
+        geometry = render_position_map(np.asarray(true.landmarks), self.size)
         return ReferenceImage(image, known, hole, geometry, {})
 
     def _disturb(self, reference: ReferenceImage, true: FacePicture) -> ReferenceImage:
@@ -252,14 +285,16 @@ class SampleMaker:
         if rng.random() < 0.6:
             grid = rng.normal(0, 0.1, (3, 3, 1)) + rng.normal(0, 0.025, (3, 3, 3))
             gain = cv2.resize(
-                np.exp(grid).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
+                np.exp(grid).astype(np.float32),
+                (self.size, self.size),
+                interpolation=cv2.INTER_CUBIC,
             )
             image = image * (1 + (gain - 1) * edit)
         if rng.random() < 0.2:
             soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.8)))
             image = image * (1 - edit) + soft * edit
         if rng.random() < 0.3:
-            hole = random_hole(rng, SIZE, share=0.3) * (reference.edit > 0.5)
+            hole = random_hole(rng, self.size, share=0.3) * (reference.edit > 0.5)
             known = known * (1 - hole)
         image = np.clip(image, 0, 1).astype(np.float32)
         return ReferenceImage(
