@@ -320,7 +320,8 @@ class RegionAssembler:
         if layer == (Region.HAIR,) or layer == (Region.HAT,):
             # Hair keeps its own colour: only the strength of the light is taken over, in part.
             light = np.float32(1 + 0.5 * (np.clip(colours.scale[0], 0.8, 1.25) - 1))
-            colours = ColourMap(np.array([light, 1, 1], np.float32), np.zeros(3, np.float32))
+            zero = np.zeros(3, np.float32)
+            colours = ColourMap(zero, np.array([light, 1, 1], np.float32), zero)
         return colours.apply(image)
 
     @property

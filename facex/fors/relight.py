@@ -8,7 +8,7 @@ which carries the direction of the light without any of the target's features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -20,34 +20,61 @@ Floats = NDArray[np.float32]
 _MIN_PIXELS: Final = 80
 _COMPLEXION: Final = np.array([22.0, 10.0, 14.0], np.float32)
 """Differences of mean skin in L, a, b that are taken for light alone."""
+_MEANS: Final = (8.0, 92.0)
+"""Limits of mean lightness: beyond them no power moves one to the other."""
+_COLOURED: Final = 12.0
+"""Chroma of a mean from which on neutral pixels are highlights, not skin in coloured light."""
+_LEAST_SHARE: Final = 0.25
+_MOST_SHARE: Final = 1.25
 _GRID: Final = 64
 """Side of the grid on which the shading gain is computed."""
 
 
 @dataclass(frozen=True)
 class ColourMap:
-    """An affine map per CIELAB channel and a smooth gain of lightness.
+    """A map of CIELAB that leaves white and neutral highlights what they are, and a smooth gain.
 
     Attributes:
-        scale: (3,) factor per channel.
-        shift: (3,) added after it.
+        pivot: (3,) the mean colour that is moved.
+        scale: (3,) factor per channel on the distance from it.
+        gap: (3,) by which the mean is moved.
         gain: (64, 64) factor on lightness over the result's crop, or None.
     """
 
+    pivot: Floats
     scale: Floats
-    shift: Floats
+    gap: Floats
     gain: Floats | None = None
 
     def apply(self, image: Floats) -> Floats:
         """Recolour an ``(H, W, 3)`` RGB image in [0, 1]."""
         lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
-        lab = lab * self.scale + self.shift
+        chroma = lab[..., 1:]
+        share = self._share(chroma)[..., None]
+        moved = (chroma - self.pivot[1:]) * self.scale[1:] + self.pivot[1:] + self.gap[1:] * share
+        light = self.lightness(lab[..., 0])
         if self.gain is not None:
             size = (image.shape[1], image.shape[0])
-            lab[..., 0] *= cv2.resize(self.gain, size, interpolation=cv2.INTER_CUBIC)
-        lab[..., 0] = np.clip(lab[..., 0], 0, 100)
+            light = light * cv2.resize(self.gain, size, interpolation=cv2.INTER_CUBIC)
+        lab = np.concatenate([np.clip(light, 0, 100)[..., None], moved], axis=-1)
         rgb = cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB)
         return np.clip(rgb, 0, 1)
+
+    def lightness(self, light: Floats) -> Floats:
+        """Lightness 0 to 100 without the gain: a power that moves the mean and keeps both ends."""
+        mean = float(self.pivot[0])
+        spread = np.clip((light - mean) * self.scale[0] + mean, 0, 100)
+        new = float(np.clip(mean + self.gap[0], *_MEANS))
+        power = np.log(new / 100) / np.log(float(np.clip(mean, *_MEANS)) / 100)
+        return np.asarray(100 * (spread / 100) ** power, np.float32)
+
+    def _share(self, chroma: Floats) -> Floats:
+        """How much of the gap of colour a pixel takes: what has none of the mean's takes little."""
+        mean = self.pivot[1:]
+        length = float(mean @ mean)
+        share = np.clip(chroma @ mean / max(length, 1e-3), _LEAST_SHARE, _MOST_SHARE)
+        trust = min(1.0, length**0.5 / _COLOURED)
+        return np.asarray(1 + (share - 1) * trust, np.float32)
 
 
 def match_light(
@@ -81,12 +108,12 @@ def match_light(
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
     # The spread of the colour channels is mostly complexion (lips, freckles): change it less.
     scale[1:] = np.sqrt(scale[1:])
-    shift = mean_s + _tempered(mean_t - mean_s) - mean_s * scale
-    gain = None
-    if shading > 0:
-        light = lab_s[..., 0] * scale[0] + shift[0]
-        gain = _shading_gain(light, source_skin, lab_t[..., 0], target_skin, shading)
-    return ColourMap(scale.astype(np.float32), shift.astype(np.float32), gain)
+    plain = ColourMap(mean_s, scale.astype(np.float32), _tempered(mean_t - mean_s))
+    if shading <= 0:
+        return plain
+    light = plain.lightness(lab_s[..., 0])
+    gain = _shading_gain(light, source_skin, lab_t[..., 0], target_skin, shading)
+    return replace(plain, gain=gain)
 
 
 def _tempered(gap: Floats) -> Floats:

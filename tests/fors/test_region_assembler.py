@@ -276,6 +276,23 @@ def test_equal_light_changes_nothing_and_too_little_skin_says_nothing() -> None:
     assert match_light(picture, skin, picture, nothing) is None
 
 
+def test_highlights_of_a_dark_warm_skin_stay_neutral_on_a_pale_one() -> None:
+    rng = np.random.default_rng(0)
+    skin = np.ones((SIZE, SIZE), np.float32)
+    grain = rng.normal(0, 0.02, (SIZE, SIZE, 1)).astype(np.float32)
+    dark, pale = (
+        np.clip(np.array(colour, np.float32) + grain, 0, 1)
+        for colour in ((0.45, 0.24, 0.14), (0.85, 0.72, 0.68))
+    )
+    colours = match_light(dark, skin, pale, skin, shading=0)
+    assert colours is not None
+    greys = np.linspace(0.2, 0.98, 8, dtype=np.float32)[None, :, None].repeat(3, 2)
+    mapped = colours.apply(greys)[0]
+    assert (np.diff(mapped.mean(1)) > 0).all()  # nothing is burnt out
+    assert (mapped.max(1) - mapped.min(1)).max() < 0.1
+    assert colours.apply(dark).mean() > dark.mean() + 0.1
+
+
 @pytest.mark.parametrize("yaw", [10, 25])
 def test_an_even_picture_stays_even(yaw: float) -> None:
     """Where a layer fades, what is behind it shows, and nothing is added twice."""
