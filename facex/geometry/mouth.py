@@ -29,10 +29,13 @@ UNIT: Final = 128.0
 
 _MOUTH_CORNERS: Final = (78, 308)
 _OUTER_EYES: Final = (33, 263)
-_REST: Final = 0.52
-_SMILE: Final = 0.60
-"""Width between the mouth's corners over that between the outer corners of the eyes (measured on
-the training faces: median .50 without a smile, .58 and more with one)."""
+_UPPER_LIP: Final = 13
+_WIDTHS: Final = (0.52, 0.60)
+"""Width between the mouth's corners over that between the outer corners of the eyes, at rest and in
+a smile (median of the training faces: .50, .67)."""
+_ARCHES: Final = (0.02, 0.12)
+"""Height of the upper lip over the corners, in widths, in a smile and with a dropped jaw (medians:
+-.03 and .19)."""
 _DROPPED: Final = (2.2, 0.5)
 """Factor and least value of the openness whose mean shows a jaw that drops without a smile: few
 photos have that, so the middle means are smiles, with teeth from lip to lip."""
@@ -79,14 +82,21 @@ def mouth_mask(points: NDArray[np.floating], size: int) -> Floats:
     return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.5, size / 400))
 
 
-def _narrowness(points: NDArray[np.floating]) -> float:
-    """1 for a mouth as wide as at rest, 0 for a smile."""
+def _dropped(points: NDArray[np.floating]) -> float:
+    """1 where the jaw drops without a smile, 0 for a smile.
+
+    A smile is wide, and its upper lip no higher than the corners.
+    """
     xy = np.asarray(points, np.float64)[:, :2]
-    corners, eyes = (xy[list(pair)] for pair in (_MOUTH_CORNERS, _OUTER_EYES))
-    width = np.linalg.norm(corners[0] - corners[1]) / max(
-        float(np.linalg.norm(eyes[0] - eyes[1])), 1e-6
-    )
-    return float(np.clip((_SMILE - width) / (_SMILE - _REST), 0, 1))
+    (right, left), eyes = (xy[list(pair)] for pair in (_MOUTH_CORNERS, _OUTER_EYES))
+    along = left - right
+    length = max(float(np.linalg.norm(along)), 1e-6)
+    width = length / max(float(np.linalg.norm(eyes[0] - eyes[1])), 1e-6)
+    offset = xy[_UPPER_LIP] - (right + left) / 2
+    arch = float(along[1] * offset[0] - along[0] * offset[1]) / length**2
+    rest = (_WIDTHS[1] - width) / (_WIDTHS[1] - _WIDTHS[0])
+    arched = (arch - _ARCHES[0]) / (_ARCHES[1] - _ARCHES[0])
+    return float(np.clip(max(rest, arched), 0, 1))
 
 
 def draw_mouth(points: NDArray[np.floating], size: int, skin: Floats) -> Floats:
@@ -99,8 +109,7 @@ def draw_mouth(points: NDArray[np.floating], size: int, skin: Floats) -> Floats:
     """
     grid, openness = mouth_grid(points)
     means = mean_mouths()
-    narrow = _narrowness(points)
-    openness += narrow * max(_DROPPED[0] * openness, _DROPPED[1]) - narrow * openness
+    openness += _dropped(points) * (max(_DROPPED[0] * openness, _DROPPED[1]) - openness)
     at = float(np.interp(openness, OPENNESS, np.arange(len(OPENNESS))))
     low, share = min(int(at), len(means) - 2), at - min(int(at), len(means) - 2)
     texture = means[low] * np.float32(1 - share) + means[low + 1] * np.float32(share)

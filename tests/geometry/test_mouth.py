@@ -11,11 +11,12 @@ SIZE = 200
 SKIN = np.array([0.8, 0.6, 0.5], np.float32)
 
 
-def mouth(height: float, roll: float = 0.0) -> np.ndarray:
-    """Landmarks whose inner lips are an ellipse 80 px wide in the middle of the picture."""
+def mouth(height: float, roll: float = 0.0, *, smile: bool = True) -> np.ndarray:
+    """Landmarks whose inner lips are 80 px wide, an ellipse or bent to a smile."""
     points = np.zeros((478, 3))
     turn = np.pi - 2 * np.pi * np.arange(len(LIPS_INNER)) / len(LIPS_INNER)
     x, y = 40 * np.cos(turn), -height / 2 * np.sin(turn)
+    y = y - smile * height / 2 * (x / 40) ** 2
     c, s = np.cos(roll), np.sin(roll)
     points[list(LIPS_INNER), 0] = SIZE / 2 + c * x - s * y
     points[list(LIPS_INNER), 1] = SIZE / 2 + s * x + c * y
@@ -54,3 +55,11 @@ def test_teeth_are_bright_and_less_yellow_than_skin() -> None:
     teeth = image[mask & (image[..., 1] > np.quantile(image[..., 1][mask], 0.8))].mean(0)
     assert teeth.mean() > SKIN.mean()
     assert teeth[0] / teeth[2] < SKIN[0] / SKIN[2]
+
+
+def test_a_jaw_that_drops_without_a_smile_shows_less_teeth() -> None:
+    smile, dropped = (
+        draw_mouth(mouth(24, smile=smile), SIZE, SKIN)[96:104, 90:110].mean()
+        for smile in (True, False)
+    )
+    assert dropped < 0.8 * smile
