@@ -28,8 +28,14 @@ TRUST: Final = 0.5
 FRINGE: Final = 0.02
 """Width of the rim around hair where it is mixed with what is behind, as a share of the side."""
 
-_BEARD_CONTRAST: Final = 0.07
-"""Difference of mean grey between jaw and face from which on the jaw is less and less skin."""
+_LOOK: Final = 256
+"""Side at which a beard is looked for."""
+_BEARD_RATIO: Final = (1.7, 2.4)
+_BEARD_FINE: Final = (0.02, 0.03)
+"""Median fine contrast of a jaw, relative to the other skin's and alone, where a beard begins and
+is sure. On 60 photos: nine of ten beards and stubble, and two shaven jaws that smile."""
+_INNER: Final = 0.9
+_JAW_LEAST: Final = 50
 _GAP: Final = 0.025
 """Half the width of a gap that still belongs to the head, as a share of the side."""
 _PLAIN: Final = 0.016
@@ -57,7 +63,7 @@ class Lender:
 
 
 def lend_skin(
-    image: Floats, known: Floats, edit: Floats, skin: Floats, lender: Lender
+    image: Floats, known: Floats, edit: Floats, skin: Floats, jaw: Floats, lender: Lender
 ) -> tuple[Floats, Floats]:
     """Skin under the source's fringe or hat and beyond its profile, and teeth it never showed.
 
@@ -65,20 +71,23 @@ def lend_skin(
         image: ``(S, S, 3)`` in [0, 1].
         known: ``(S, S)``.
         edit: ``(S, S)``.
-        skin: ``(S, S)``, where the result shows skin: colours are compared there.
+        skin: ``(S, S)``, where the result shows skin that is no jaw: colours are compared there.
+        jaw: ``(S, S)``, where it shows the jaw: compared too.
         lender: who lends.
 
     Returns:
         The image and how far it is known now.
     """
-    lent = lender.skin + lender.jaw * _likeness(lender)
-    plain = _plain(lender.image, np.minimum(lender.skin + lender.jaw, np.float32(1)))
+    lent = lender.skin + lender.jaw
+    shaven = _shaven(lender)
+    plain = _plain(shaven, np.minimum(lent, np.float32(1)))
     lent = np.asarray(lent * (edit > 0), np.float32)
     # The last pixels before a hole are mixed with what hid the skin: they fade into what is lent.
     hole = np.asarray((1 - known) * lent > TRUST, np.uint8)
     radius = max(1, round(_FADE * image.shape[0]))
     near = cv2.dilate(hole, np.ones((2 * radius + 1,) * 2, np.uint8)).astype(np.float32)
     near = cv2.GaussianBlur(near, (0, 0), radius / 2)
+    skin = np.asarray(np.minimum(skin + jaw, 1), np.float32)
     over = cv2.dilate(skin, np.ones((2 * (radius // 2) + 1,) * 2, np.uint8))
     faded = np.asarray(known * (1 - near * over * lent), np.float32)
     image, known = borrow(image, faded, plain, lent, TRUST, match=skin)
@@ -156,9 +165,32 @@ def _plain(image: Floats, skin: Floats) -> Floats:
     return np.asarray(image + (soft - image) * share, np.float32)
 
 
-def _likeness(lender: Lender) -> float:
-    """1 for a jaw as bright as the face, 0 for a beard."""
-    grey = cv2.cvtColor(np.ascontiguousarray(lender.image), cv2.COLOR_RGB2GRAY)
-    parts = (lender.jaw, lender.skin)
-    means = [float((grey * part).sum() / max(float(part.sum()), 1.0)) for part in parts]
-    return float(np.clip(2 - abs(means[0] - means[1]) / _BEARD_CONTRAST, 0, 1))
+def _shaven(lender: Lender) -> Floats:
+    """The lender without a beard: the tone of the rest of the face goes on over the jaw."""
+    image, parts = lender.image, (lender.jaw, lender.skin)
+    scale = _LOOK / image.shape[0]
+    small = cv2.resize(image, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA) if scale < 1 else image
+    size = (small.shape[1], small.shape[0])
+    fine = _fine(small)
+    inner = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) > _INNER for part in parts]
+    inner = [ndimage.binary_erosion(part, iterations=2) for part in inner]
+    if min(part.sum() for part in inner) < _JAW_LEAST:
+        return image
+    jaw, skin = (float(np.median(fine[part])) for part in inner)
+    ratio = jaw / max(skin, 1e-6)
+    beard = _ramp(ratio, *_BEARD_RATIO) * _ramp(jaw, *_BEARD_FINE)
+    if beard <= 0:
+        return image
+    bare = push_pull(image, np.asarray(lender.skin > _INNER, np.float32))
+    share = np.clip(lender.jaw * np.float32(beard), 0, 1)[..., None]
+    return np.asarray(image + (bare - image) * share, np.float32)
+
+
+def _fine(image: Floats) -> Floats:
+    """Relative contrast of what is finer than two pixels."""
+    grey = np.log(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) + np.float32(0.03))
+    return np.asarray(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2)), np.float32)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return float(np.clip((value - low) / (high - low), 0, 1))

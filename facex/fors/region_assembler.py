@@ -161,7 +161,8 @@ class RegionAssembler:
             image, known = fill_pinholes(image, known)
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             if self._lends and ((1 - known) * edit).mean() > LEAST:
-                image, known = lend_skin(image, known, edit, skin, self._lender(target))
+                jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
+                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(target))
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
