@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facex.fors.fill import borrow, push_pull
+from facex.fors.guess import Lender, lend_skin
 
 Floats = NDArray[np.float32]
 SHAPES = ((64, 64), (61, 90), (3, 200), (256, 256))
@@ -86,3 +87,26 @@ def test_lent_skin_takes_the_light_of_the_face_and_not_the_colour_of_a_strand() 
     assert trust[:38].max() == 0.5
     plain, _ = borrow(image, known, lender, everywhere, 0.5)
     assert plain[:38] == pytest.approx(0.4, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_a_beard_is_not_lent_and_a_shadow_is(size: int) -> None:
+    half = size // 2
+    upper, none = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    upper[:half] = 1
+    lower = 1 - upper
+    grain = np.random.default_rng(0).normal(0, 1, (size, size, 1)).astype(np.float32)
+    skin = 0.6 * (1 + 0.01 * grain) * np.ones(3, np.float32)
+    beard, shadow = skin.copy(), skin * (1 - 0.4 * lower[..., None])
+    beard[half:] = np.clip(0.2 * (1 + 0.5 * grain[half:]), 0, 1)
+    known = upper.copy()
+    known[:, : size // 4] = 1  # of the jaw, only the left is shown
+    hidden = np.s_[half + size // 8 :, half:]
+    for image, want in ((beard, 0.6), (shadow, 0.36)):
+        own = skin if image is beard else shadow
+        lender = Lender(np.asarray(image, np.float32), upper, lower, none)
+        found, trust = lend_skin(
+            np.asarray(own, np.float32), known, np.ones_like(none), upper, lower, lender
+        )
+        assert found[hidden].mean() == pytest.approx(want, abs=0.04)
+        assert trust[hidden].max() == pytest.approx(0.5)

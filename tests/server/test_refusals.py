@@ -163,7 +163,10 @@ class Strict:
 def test_a_content_filter_sees_every_upload(make_service: MakeService, tmp_path: Path) -> None:
     service = make_service(tmp_path, filters=(Strict(),))
     with TestClient(create_app(service)) as client:
-        assert client.get(f"{API}/about").json()["content_filters"] == ["strict"]
+        assert client.get(f"{API}/about").json()["content_filters"] == [
+            "looks-adult",
+            "strict",
+        ]
         files = {"file": ("x.png", png(Image.new("RGB", (64, 64), "#00f")), "image/png")}
         reply = client.post(f"{API}/photos", files=files)
         assert (reply.status_code, reply.json()["error"]) == (422, "ContentRefused")
