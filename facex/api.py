@@ -17,7 +17,7 @@ from PIL import Image
 
 from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
-from facex.detect.detector import make_detector
+from facex.detect.detector import Detector
 from facex.detect.learned import NetDetector
 from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
@@ -77,13 +77,14 @@ class FaceX:
 
     Args:
         model: the parts.
+        detector: finds the faces in place of the model's own.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, detector: Detector | None = None) -> None:
         self.model = model
         self.pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
         self.locator = FaceLocator(
-            NetDetector(model.detector) if model.detector is not None else make_detector(),
+            detector or NetDetector(model.detector),
             model.landmarks,
             model.ford,
             model.index.crop_size,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from facex.detect.choose import FaceChoice, choose_faces
 from facex.detect.detector import Detection, Detector
+from facex.detect.learned import NetDetector
 from facex.errors import NoFaceFound
 from facex.ford.decompose import FORD
 from facex.ford.motion import MotionNet
@@ -21,6 +22,8 @@ from facex.ford.representation import FaceRepresentation
 from facex.imaging.read import Photo, read_photo
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image, ffhq_alignment
+from facex.models.folder import load_detector, load_ford, read_index
+from facex.models.mini_ford import load_network
 from facex.timing import timed
 
 _ROUNDS = 2
@@ -180,3 +183,18 @@ def rough_frame(detection: Detection, crop_size: int) -> Similarity:
     middle = turned.apply(np.array([[crop_size / 2, crop_size / 2]]))[0]
     shift = (float(centre[0] - middle[0]), float(centre[1] - middle[1]))
     return Similarity.from_parts(scale=scale, rotation=detection.roll, shift=shift)
+
+
+def load_locator(folder: Path, device: torch.device) -> FaceLocator:
+    """The analysis of a model folder, without its generator.
+
+    Raises:
+        ModelNotFound: a part is missing.
+        WeightsCorrupt: a part is damaged.
+    """
+    index = read_index(folder)
+    landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
+    landmarks.requires_grad_(False)
+    detector = NetDetector(load_detector(folder, device))
+    ford = load_ford(index, folder / "ford").to(device)
+    return FaceLocator(detector, landmarks, ford, index.crop_size, device)

@@ -1,30 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the faces are: the protocol, and a detector that needs no model file.
-
-Other packages may bring detectors through the entry-point group ``facex.detectors``::
-
-    [project.entry-points."facex.detectors"]
-    mine = "my_package:MyDetector"
-
-A detector is a class without required arguments whose objects follow `Detector`.
-"""
+"""Where the faces are: the protocol, and what detectors share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.errors import OptionError
 from facex.imaging.warp import Similarity
-
-ENTRY_POINTS: Final = "facex.detectors"
 
 
 @dataclass(frozen=True)
@@ -74,29 +62,13 @@ class Detector(Protocol):
         ...
 
 
-def make_detector(name: str = "dlib") -> Detector:
-    """The bundled detector, or one that an installed package brings.
-
-    Raises:
-        OptionError: no detector of that name is installed.
-    """
-    if name == "dlib":
-        return DlibDetector()
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in found:
-        known = ", ".join(["dlib", *sorted(found)])
-        raise OptionError(f"there is no face detector '{name}': choose one of {known}")
-    detector: Detector = found[name].load()()
-    return detector
-
-
 class Attempt(NamedTuple):
     """One way to look for faces.
 
     Attributes:
         sides: longest side in pixels of the pictures that are searched.
         turns: degrees by which heads may be rolled.
-        threshold: least score; the detector's own default is 0.
+        threshold: least score.
         enlarge: whether smaller pictures are enlarged to that side.
     """
 
@@ -109,55 +81,6 @@ class Attempt(NamedTuple):
         """Different factors for a photo whose longest side is given."""
         factors = {side / longest for side in self.sides}
         return sorted(factors if self.enlarge else {min(f, 1.0) for f in factors})
-
-
-ATTEMPTS: Final = (
-    Attempt((640, 1280), (0,), 0.0),
-    Attempt((1280,), (0,), 0.0, enlarge=True),
-    Attempt((480,), (25, -25, 45, -45), 0.0),
-    Attempt((480,), (90, -90, 180), 0.2),
-    Attempt((640,), (0, 25, -25), -0.2),
-    Attempt((960,), (0,), -0.3, enlarge=True),
-)
-"""From cheap and sure to dear and doubtful; the first that finds a face ends the search."""
-
-
-class DlibDetector:
-    """dlib's HOG detector of frontal faces, at several sizes and turns.
-
-    The detector sees faces of 80 pixels and more, nearly frontal and upright; `ATTEMPTS` widens
-    that. It is made on first use and is not safe to share between threads.
-    """
-
-    def __init__(self, attempts: Sequence[Attempt] = ATTEMPTS) -> None:
-        self.attempts = tuple(attempts)
-        self._run: Any = None
-
-    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """All faces of an image (H, W, 3) uint8 RGB, surest first."""
-        longest = max(image.shape[:2])
-        for attempt in self.attempts:
-            found: list[Detection] = []
-            for scale in attempt.scales(longest):
-                for turn in attempt.turns:
-                    found += self._look(image, scale, math.radians(turn), attempt.threshold)
-            if found:
-                return suppress(found)
-        return []
-
-    def _look(
-        self, image: NDArray[np.uint8], scale: float, roll: float, threshold: float
-    ) -> list[Detection]:
-        upright, photo_from_upright = turned(image, scale, roll)
-        if self._run is None:
-            import dlib
-
-            self._run = dlib.get_frontal_face_detector().run
-        boxes, scores, _ = self._run(upright, 0, threshold)
-        return [
-            _to_photo(box, score, photo_from_upright)
-            for box, score in zip(boxes, scores, strict=True)
-        ]
 
 
 def suppress(detections: Sequence[Detection], overlap: float = 0.3) -> list[Detection]:
@@ -211,13 +134,3 @@ def turned(
     matrix = half.inverse().compose(upright_from_small).compose(half).matrix
     upright = cv2.warpAffine(small, matrix, canvas, flags=cv2.INTER_LINEAR)
     return upright, photo_from_small.compose(upright_from_small.inverse())
-
-
-def _to_photo(box: Any, score: float, photo_from_upright: Similarity) -> Detection:
-    """A dlib rectangle (inclusive right and bottom) of the turned picture in photo pixels."""
-    middle = np.array([(box.left() + box.right() + 1) / 2, (box.top() + box.bottom() + 1) / 2])
-    x, y = photo_from_upright.apply(middle)
-    scale = photo_from_upright.scale
-    width, height = (box.width() * scale / 2, box.height() * scale / 2)
-    square = (float(x - width), float(y - height), float(x + width), float(y + height))
-    return Detection(square, float(score), photo_from_upright.rotation)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Final
 
 import torch
@@ -10,6 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 STRIDES: Final = (8, 16, 32)
 """Pixels of the picture that a cell of each level stands for."""
@@ -98,6 +100,19 @@ class DetectorNet(ModelMixin, ConfigMixin):
             self.out(self.head(smooth(level)))
             for smooth, level in zip(self.smooth, levels, strict=True)
         ]
+
+
+def fused(net: DetectorNet) -> DetectorNet:
+    """A copy whose batch norms are part of the convolutions before them: the same, but faster."""
+    copy = deepcopy(net).eval()
+    for chain in copy.modules():
+        if not isinstance(chain, nn.Sequential):
+            continue
+        for i in range(len(chain) - 1):
+            convolution, norm = chain[i], chain[i + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                chain[i], chain[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    return copy
 
 
 def decode(level: Tensor, stride: int) -> Tensor:

@@ -38,7 +38,7 @@ class DetectorGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """See the ports of the stage."""
-        return tuple(self.net(images))  # type: ignore[misc]
+        return tuple(self.net(images))
 
 
 class MotionGraph(nn.Module):

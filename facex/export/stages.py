@@ -97,10 +97,10 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
 
     Args:
         model: a mini model.
-        only: names; empty takes all that the model has.
+        only: names; empty takes all.
 
     Raises:
-        OptionError: a name is unknown, the model has no such part, or it is no mini model.
+        OptionError: a name is unknown, or it is no mini model.
     """
     if model.index.scale != "mini":
         raise OptionError(
@@ -110,14 +110,7 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
     unknown = [name for name in only if name not in STAGES]
     if unknown:
         raise OptionError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-    if "detector" in only and model.detector is None:
-        raise OptionError(f"{model.folder} has no detector; leave that stage out")
-    chosen = [
-        name
-        for name in STAGES
-        if (not only or name in only) and (name != "detector" or model.detector is not None)
-    ]
-    return [_MAKERS[name](model) for name in chosen]
+    return [_MAKERS[name](model) for name in STAGES if not only or name in only]
 
 
 def presence_names(model: LoadedModel) -> list[str]:

@@ -23,6 +23,7 @@ from facex.ford.motion import MotionNet
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base
 from facex.frc.controller import FaceXController
+from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_mini_ford, load_network
 
@@ -63,8 +64,8 @@ class LoadedModel:
         conditioner: FORS' networks.
         ford: the extractors.
         landmarks: the network that finds the 478 points.
-        detector: finds faces; None if the folder has none.
         folder: where it came from.
+        detector: finds faces; the bundled one if the folder has none.
     """
 
     index: ModelIndex
@@ -74,7 +75,7 @@ class LoadedModel:
     ford: FORD
     landmarks: MotionNet
     folder: Path
-    detector: DetectorNet | None = None
+    detector: DetectorNet
 
 
 def read_index(folder: Path) -> ModelIndex:
@@ -134,9 +135,8 @@ def load_model(
     controller = part(FaceXController, "controller").to(device, dtype)
     conditioner = part(Conditioner, "conditioner").to(device, dtype)
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
-    finder = folder / "ford" / "detector"
-    detector = load_network(DetectorNet, finder).to(device) if finder.is_dir() else None
-    ford = _load_ford(index, folder / "ford").to(device)
+    detector = load_detector(folder, device)
+    ford = load_ford(index, folder / "ford").to(device)
     for network in (unet, vae, controller, conditioner, landmarks):
         network.requires_grad_(False)
     return LoadedModel(index, base, controller, conditioner, ford, landmarks, folder, detector)
@@ -157,12 +157,29 @@ def load_scheduler(folder: Path) -> Any:
     return kind.from_pretrained(folder, local_files_only=True)
 
 
-def _load_ford(index: ModelIndex, folder: Path) -> FORD:
+def load_ford(index: ModelIndex, folder: Path) -> FORD:
+    """The extractors of a model folder's ``ford``.
+
+    Raises:
+        ModelNotFound: a part is missing.
+        WeightsCorrupt: a part is damaged.
+    """
     if index.scale == "mini":
         return load_mini_ford(folder)
     from facex.models.sd15_ford import load_sd15_ford
 
     return load_sd15_ford(folder)
+
+
+def load_detector(folder: Path, device: torch.device) -> DetectorNet:
+    """The detector of a model folder; the bundled one if it has none.
+
+    Raises:
+        WeightsCorrupt: it is damaged.
+    """
+    own = folder / "ford" / "detector"
+    place = own if own.is_dir() else BUNDLED / "ford" / "detector"
+    return load_network(DetectorNet, place).to(device)
 
 
 def save_model(model: LoadedModel, folder: Path, *, half: bool = False) -> None:

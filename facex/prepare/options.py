@@ -25,7 +25,7 @@ class QualityLimits:
     """From which values on a face is left out.
 
     Attributes:
-        score: least score of the detector, which gives 0 where it is just not sure.
+        score: least score of the detector, 0 to 1; what it finds at all has .6 and more.
         size: least side of the crop in the photo's own pixels, as a share of the crop's size;
             below 1 the crop is enlarged.
         sharpness: least `quality.sharpness`; a face out of focus has some thousandths.

@@ -13,7 +13,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facex.detect.detector import Detection, Detector, make_detector
+from facex.detect.detector import Detection, Detector
+from facex.detect.learned import NetDetector
 from facex.ford.decompose import FORD
 from facex.ford.motion import MotionNet
 from facex.frc.base import Base
@@ -22,7 +23,7 @@ from facex.geometry.shape_model import bundled
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image, ffhq_alignment
 from facex.locate import rough_frame
-from facex.models.folder import load_scheduler, read_index
+from facex.models.folder import load_detector, load_scheduler, read_index
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_mini_ford, load_network
 
@@ -114,4 +115,5 @@ def load_parts(model: str, device: str) -> Parts:
     for network in (vae, landmarks):
         network.requires_grad_(False)
     base = Base(unet, vae, load_scheduler(folder / "scheduler"))
-    return Parts(make_detector(), landmarks, ford.to(where), base, index.crop_size, where)
+    detector = NetDetector(load_detector(folder, where))
+    return Parts(detector, landmarks, ford.to(where), base, index.crop_size, where)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a content filter is. FaceX brings none, and says so (``POLICY.md``).
+"""What content filters are, and the one that FaceX brings: faces that look like a child's.
+
+What it catches and misses stands in ``POLICY.md``. Nudity is not looked for.
 
 Other packages may bring filters through the entry-point group ``facex.content_filters``::
 
@@ -12,12 +14,14 @@ installed one is asked about every upload; there is no switch that turns it off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from typing import Final, Protocol
 
 from facex.errors import OptionError
 from facex.imaging.read import Photo
+from facex.locate import LocatedFace
+from facex.server.age import LEAST_YEARS, years_of
 from facex.server.refusals import Refused
 
 ENTRY_POINTS: Final = "facex.content_filters"
@@ -31,6 +35,44 @@ class ContentFilter(Protocol):
     def __call__(self, photo: Photo) -> str | None:
         """Why the photo is refused, in one sentence for its owner; None: nothing was found."""
         ...
+
+
+class FaceFilter(Protocol):
+    """Decides whether a found face may be worked on."""
+
+    name: str
+
+    def __call__(self, face: LocatedFace) -> str | None:
+        """Why the face is refused, in one sentence for the photo's owner; None: it may be used."""
+        ...
+
+
+class LooksAdult:
+    """Refuses faces that look younger than ``LEAST_YEARS`` to our age network."""
+
+    name = "looks-adult"
+
+    def __call__(self, face: LocatedFace) -> str | None:
+        """See :class:`FaceFilter`."""
+        if years_of(face.crop, face.representation.shape) >= LEAST_YEARS:
+            return None
+        return (
+            "a face in this photo looks like that of somebody under 18; such photos are not "
+            "edited here, crop that face out to edit the others"
+        )
+
+
+def check_faces(faces: Iterable[LocatedFace], filters: Sequence[FaceFilter]) -> None:
+    """Ask every filter about every face.
+
+    Raises:
+        Refused: 422, with the first filter's reason.
+    """
+    for face in faces:
+        for ask in filters:
+            reason = ask(face)
+            if reason is not None:
+                raise Refused(422, "ContentRefused", reason)
 
 
 def installed_filters() -> tuple[ContentFilter, ...]:

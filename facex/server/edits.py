@@ -18,7 +18,7 @@ from facex.recipes.load import dump_recipe
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, SOURCE, TARGET
-from facex.server.engine import frame_of
+from facex.server.reader import frame_of
 from facex.server.refusals import Refused
 from facex.server.schemas import EditOrder, EditRequest, FaceInfo, PhotoInfo, ResultInfo
 from facex.server.settings import ServiceSettings

@@ -26,7 +26,7 @@ from facex.locate import LocatedFace
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.values import NONE, TARGET
 from facex.server.edits import encode_jpeg, face_info, recipe_of
-from facex.server.engine import Engine, canvas_transform
+from facex.server.reader import Reader, canvas_transform
 from facex.server.refusals import Refused
 from facex.server.schemas import PreviewReply, PreviewRequest
 from facex.server.store import Store
@@ -36,7 +36,7 @@ FIELD_SIDE: Final = 160
 SHOWN_SIDE: Final = 384
 
 
-def make_preview(request: PreviewRequest, store: Store, engine: Engine) -> PreviewReply:
+def make_preview(request: PreviewRequest, store: Store, reader: Reader) -> PreviewReply:
     """Warp the target's face as the request's first step would.
 
     Raises:
@@ -48,7 +48,7 @@ def make_preview(request: PreviewRequest, store: Store, engine: Engine) -> Previ
     plan = plan_recipe(recipe)[0]
     wanted = sorted((plan.faces | {TARGET}) - {NONE})
     faces = {
-        name: _face(str(recipe.photos[name]), request.faces.get(name, "largest"), store, engine)
+        name: _face(str(recipe.photos[name]), request.faces.get(name, "largest"), store, reader)
         for name in wanted
     }
     target = faces[TARGET]
@@ -67,7 +67,7 @@ def make_preview(request: PreviewRequest, store: Store, engine: Engine) -> Previ
     )
 
 
-def _face(photo: str, choice: str, store: Store, engine: Engine) -> LocatedFace:
+def _face(photo: str, choice: str, store: Store, reader: Reader) -> LocatedFace:
     info = store.photo_info(photo)
     if not info.faces:
         raise Refused(422, "NoFaceFound", "no face was found in this photo")
@@ -77,7 +77,7 @@ def _face(photo: str, choice: str, store: Store, engine: Engine) -> LocatedFace:
         chosen = next(face for face in info.faces if face.main)
     else:
         chosen = face_info(info, int(choice), "the photo")
-    return engine.face(photo, chosen, lambda: store.photo(photo))
+    return reader.face(photo, chosen, lambda: store.photo(photo))
 
 
 def _warped(face: LocatedFace, points: NDArray[np.float64]) -> NDArray[np.uint8]:

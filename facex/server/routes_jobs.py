@@ -53,7 +53,7 @@ def order_edit(request: EditRequest, service: TheService) -> JobInfo:
 @router.post("/previews")
 def preview(request: PreviewRequest, service: TheService) -> PreviewReply:
     """The bare warp of an edit, without the generator; nothing is queued or kept."""
-    return make_preview(request, service.store, service.engines[0])
+    return make_preview(request, service.store, service.reader)
 
 
 @router.get("/jobs")

@@ -82,17 +82,17 @@ def open_session(session: Session, service: TheService, response: Response) -> N
 @router.get("/api/v1/health")
 def health(service: TheService) -> dict[str, bool]:
     """Whether the service answers, and whether its model is loaded."""
-    return {"ok": True, "loaded": service.engines[0].loaded}
+    return {"ok": True, "loaded": service.reader.loaded}
 
 
 @router.get("/api/v1/about")
 def about(service: TheService) -> About:
     """Versions, limits and vocabulary."""
-    settings, engine = service.settings, service.engines[0]
+    settings = service.settings
     return About(
         version=facex.__version__,
-        scale=engine.model.model.index.scale if engine.loaded else "",
-        devices=[each.name for each in service.engines],
+        scale=settings.scale,
+        devices=[each.name for each in service.editors],
         limits={
             "bytes": settings.max_bytes,
             "pixels": settings.max_pixels,
@@ -102,7 +102,10 @@ def about(service: TheService) -> About:
             "steps": settings.max_steps,
             "keep_hours": settings.keep_hours or 0,
         },
-        content_filters=[each.name for each in service.filters],
+        content_filters=[
+            *(each.name for each in service.face_filters),
+            *(each.name for each in service.filters),
+        ],
         factors=[factor.value for factor in Factor],
         regions=[region.value for region in Region],
         groups=list(REGION_GROUPS),

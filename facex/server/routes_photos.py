@@ -106,4 +106,4 @@ def _face(photo: str, number: int, service: Service) -> LocatedFace:
         found = face_info(info, number, "the photo")
     except Exception as error:
         raise Refused(404, "NotFound", str(error)) from error
-    return service.engines[0].face(photo, found, lambda: service.store.photo(photo))
+    return service.reader.face(photo, found, lambda: service.store.photo(photo))

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import uvicorn
 
-from facex.errors import OptionError
+from facex.errors import FaceXError, OptionError
 from facex.server.app import create_app
+from facex.server.reader import Reader
 from facex.server.service import build_service
 from facex.server.settings import ServiceSettings
 
@@ -66,7 +67,7 @@ def serve(
     )
     server = _Server(config)
 
-    warming = threading.Thread(target=_warm, args=(service.engines[0],), name="facex-warming")
+    warming = threading.Thread(target=_warm, args=(service.reader,), name="facex-warming")
 
     def begun() -> None:
         ready(with_token if show_token else address)
@@ -81,10 +82,10 @@ def serve(
         server.run(sockets=[listener])
 
 
-def _warm(engine: object) -> None:
+def _warm(reader: Reader) -> None:
     try:
-        getattr(engine, "model")  # noqa: B009
-    except Exception as error:
+        _ = reader.locator
+    except FaceXError as error:
         logging.getLogger("facex.server").error("the model does not load: %s", error)
 
 

@@ -267,7 +267,7 @@ class About(Reply):
         scale: of the model, once it is loaded.
         devices: one worker each.
         limits: of uploads, jobs and the queue.
-        content_filters: names of the installed ones; none comes with FaceX.
+        content_filters: names of all that are asked about uploads.
         factors, regions, groups: the vocabulary of recipes.
         consent: the sentence that stands beside the request for consent.
     """

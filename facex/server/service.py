@@ -3,25 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from facex.api import FaceX
 from facex.errors import OutputError
 from facex.imaging.read import Photo
-from facex.server.content_filter import ContentFilter, check_content, installed_filters
+from facex.server.content_filter import (
+    ContentFilter,
+    FaceFilter,
+    LooksAdult,
+    check_content,
+    check_faces,
+    installed_filters,
+)
 from facex.server.database import Database
-from facex.server.engine import Engine
+from facex.server.editors import Editor, LoadModel, LocalEditor, ProcessEditor
 from facex.server.jobs import JobQueue
+from facex.server.reader import Reader
 from facex.server.refusals import Refused
 from facex.server.schemas import PhotoInfo
 from facex.server.settings import ServiceSettings
 from facex.server.store import Store
 from facex.server.worker import Janitor, Worker, tidy
-
-LoadModel = Callable[[str], FaceX]
 
 
 @dataclass
@@ -33,28 +38,32 @@ class Service:
         database: photos and jobs.
         store: files.
         queue: jobs.
-        engines: one a device; the first also reads uploads and draws previews.
+        reader: reads uploads and draws previews.
+        editors: one a device.
         filters: asked about every upload.
+        face_filters: asked about every face in it.
     """
 
     settings: ServiceSettings
     database: Database
     store: Store
     queue: JobQueue
-    engines: Sequence[Engine]
+    reader: Reader
+    editors: Sequence[Editor]
     filters: Sequence[ContentFilter]
+    face_filters: Sequence[FaceFilter] = (LooksAdult(),)
     _workers: list[Worker] = field(default_factory=list)
     _janitor: Janitor | None = None
 
     def start(self) -> None:
         """Begin to work: queue again what was interrupted, start a worker per device."""
         self.queue.recover()
-        for engine in self.engines:
-            worker = Worker(engine, self.queue, self.store, self.settings)
+        for editor in self.editors:
+            worker = Worker(editor, self.queue, self.store)
             worker.start()
             self._workers.append(worker)
         keep = self.settings.keep_hours
-        self._janitor = Janitor(lambda: tidy(self.store, self.queue, self.engines[0], keep))
+        self._janitor = Janitor(lambda: tidy(self.store, self.queue, self.reader, keep))
         self._janitor.start()
 
     def stop(self) -> None:
@@ -74,11 +83,11 @@ class Service:
         """
         self.store.check_room()
         check_content(photo, self.filters)
-        engine = self.engines[0]
-        found = engine.read(photo)
+        found = self.reader.read(photo)
+        check_faces((located for _, located in found), self.face_filters)
         info = self.store.add_photo(photo, label, [face for face, _ in found])
         for face, located in found:
-            engine.keep(info.id, face.number, located)
+            self.reader.keep(info.id, face.number, located)
         return info
 
     def delete_photo(self, photo: str) -> None:
@@ -90,8 +99,7 @@ class Service:
         if self.queue.uses(photo):
             raise Refused(409, "InUse", "an edit still needs this photo; cancel the edit first")
         self.store.delete_photo(photo)
-        for engine in self.engines:
-            engine.forget(photo)
+        self.reader.forget(photo)
 
     def delete_job(self, job: str) -> None:
         """Stop and forget a job, with its result."""
@@ -109,35 +117,32 @@ def build_service(
 
     Args:
         settings: what it may do.
-        load: makes the model of a device; by default the one that the settings name.
+        load: makes the model of a device in this process; by default every device has a process
+            of its own that loads the model that the settings name.
         filters: content filters; by default those that are installed.
 
     Raises:
         OutputError: the data folder cannot be used.
         OptionError: an installed content filter does not load.
     """
-
-    def load_default(device: str) -> FaceX:
-        return FaceX.from_pretrained(
-            settings.model,
-            device=device,
-            dtype=settings.dtype,
-            local_files_only=settings.local_files_only,
-        )
-
-    make = load or load_default
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{settings.data} cannot be made: {error.strerror}") from error
     database = Database(settings.data / "service.sqlite")
-    store = Store(
-        settings.data, database, max_pixels=settings.max_pixels, max_photos=settings.max_photos
-    )
+    store = Store.of(settings, database)
     queue = JobQueue(database, limit=settings.max_queue, workers=len(settings.devices))
-    engines = [Engine(lambda d=device: make(d), device) for device in settings.devices]  # type: ignore[misc]
+    editors: list[Editor] = []
+    for device in settings.devices:
+        if load is None:
+            editors.append(ProcessEditor(device, settings))
+        else:
+            editors.append(LocalEditor(load, device, store, settings))
+    reader = Reader(
+        settings.load_locator if load is None else lambda: load(settings.devices[0]).locator
+    )
     chosen = installed_filters() if filters is None else tuple(filters)
-    return Service(settings, database, store, queue, engines, chosen)
+    return Service(settings, database, store, queue, reader, editors, chosen)
 
 
 def service_of(request: Request) -> Service:

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from facex.errors import OptionError
+import torch
+
+from facex.api import FaceX
+from facex.config import choose_device
+from facex.errors import FaceXError, OptionError
+from facex.locate import FaceLocator, load_locator
+from facex.models.folder import read_index
+from facex.models.hub import resolve_model_folder
 
 LEAST_TOKEN: Final = 16
 """Characters of the shortest token that is accepted."""
@@ -65,6 +72,37 @@ class ServiceSettings:
             )
         if not self.devices:
             raise OptionError("a service needs at least one device")
+
+    def load_model(self, device: str) -> FaceX:
+        """The model on a device.
+
+        Raises:
+            ModelNotFound, WeightsCorrupt, OptionError: as ``FaceX.from_pretrained``.
+        """
+        return FaceX.from_pretrained(
+            self.model, device=device, dtype=self.dtype, local_files_only=self.local_files_only
+        )
+
+    @property
+    def scale(self) -> str:
+        """``mini`` or ``sd15``; empty when the model cannot be found."""
+        try:
+            return read_index(self._folder).scale
+        except FaceXError:
+            return ""
+
+    @property
+    def _folder(self) -> Path:
+        return resolve_model_folder(self.model, local_files_only=self.local_files_only)
+
+    def load_locator(self) -> FaceLocator:
+        """The model's analysis on the first device.
+
+        Raises:
+            ModelNotFound, WeightsCorrupt, OptionError: as ``FaceX.from_pretrained``.
+        """
+        device, _ = choose_device(self.devices[0])
+        return load_locator(self._folder, torch.device(device))
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from facex.imaging.write import write_bytes_atomic
 from facex.server.database import Database
 from facex.server.refusals import Refused, not_found
 from facex.server.schemas import ID_PATTERN, FaceInfo, PhotoInfo
+from facex.server.settings import ServiceSettings
 
 SHOWN_SIDE: Final = 1600
 """Longest side of the picture that a page shows; edits use the whole one."""
@@ -46,6 +47,16 @@ class Store:
             folder.chmod(0o700)
         except OSError as error:
             raise OutputError(f"{folder} cannot be used: {error.strerror}") from error
+
+    @classmethod
+    def of(cls, settings: ServiceSettings, database: Database) -> Store:
+        """The store of a service."""
+        return cls(
+            settings.data,
+            database,
+            max_pixels=settings.max_pixels,
+            max_photos=settings.max_photos,
+        )
 
     def decode(self, data: bytes) -> Photo:
         """Read an upload; everything but its pixels is left behind.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread per device that takes jobs, and the hourly tidying up."""
+"""One thread per device that hands out its jobs, and the tidying up."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,10 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from facex.errors import FaceXError, Interrupted
-from facex.server.edits import run_edit
-from facex.server.engine import Engine
+from facex.server.editors import Editor
 from facex.server.jobs import Claim, JobQueue
-from facex.server.settings import ServiceSettings
+from facex.server.reader import Reader
 from facex.server.store import Store
 
 _LOG = logging.getLogger("facex.server")
@@ -22,21 +22,18 @@ _LOOK: Final = 0.5
 
 
 class Worker:
-    """Does the jobs of a queue on one device, one after the other.
+    """Gives the jobs of a queue to one device, one after the other.
 
     Args:
-        engine: the device's model.
+        editor: does them.
         queue: where jobs come from.
-        store: has the photos and gets the results.
-        settings: limits.
+        store: has their results.
     """
 
-    def __init__(
-        self, engine: Engine, queue: JobQueue, store: Store, settings: ServiceSettings
-    ) -> None:
-        self.engine, self.queue, self.store, self.settings = engine, queue, store, settings
+    def __init__(self, editor: Editor, queue: JobQueue, store: Store) -> None:
+        self.editor, self.queue, self.store = editor, queue, store
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"facex-{engine.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"facex-{editor.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -47,8 +44,12 @@ class Worker:
         self._stop.set()
         self.queue.wake()
         self._thread.join(timeout)
+        self.editor.close()
 
     def _run(self) -> None:
+        # A model that does not load is what the first edit says.
+        with contextlib.suppress(FaceXError):
+            self.editor.start()
         while not self._stop.is_set():
             claim = self.queue.claim(_LOOK)
             if claim is not None:
@@ -61,8 +62,7 @@ class Worker:
             self.queue.progress(claim.id, done, total, stage)
 
         try:
-            model = self.engine.model
-            result = run_edit(model, claim.id, claim.request, self.store, self.settings, report)
+            result = self.editor.edit(claim, report)
         except Exception as error:
             if isinstance(error, Interrupted) and self._stop.is_set():
                 self.queue.release(claim.id)
@@ -106,7 +106,7 @@ class Janitor:
                 return
 
 
-def tidy(store: Store, queue: JobQueue, engine: Engine, keep_hours: float | None) -> None:
+def tidy(store: Store, queue: JobQueue, reader: Reader, keep_hours: float | None) -> None:
     """Delete what is older than ``keep_hours``; unfinished jobs keep their photos."""
     if keep_hours is None:
         return
@@ -117,5 +117,5 @@ def tidy(store: Store, queue: JobQueue, engine: Engine, keep_hours: float | None
     for photo in store.older_than(moment):
         if not queue.uses(photo):
             store.delete_photo(photo)
-            engine.forget(photo)
+            reader.forget(photo)
     store.delete_old_masks(moment)

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 import facex
-from facex.detect.detector import Detector, DlibDetector
+from facex.detect.detector import Detector
 from facex.detect.learned import NetDetector
 from facex.locate import rough_frame
+from tests.detect.dlib_detector import dlib_faces
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def detector(mini: facex.FaceX) -> Detector:
 
 def test_it_agrees_with_another_detector(detector: Detector, astronaut: Image.Image) -> None:
     pixels = np.asarray(astronaut)
-    (mine,), (other,) = detector(pixels), DlibDetector()(pixels)
+    (mine,), (other,) = detector(pixels), dlib_faces(pixels)
     middle = np.full((1, 2), 128.0)
     one, two = (rough_frame(d, 256) for d in (mine, other))
     assert np.linalg.norm(one.apply(middle) - two.apply(middle)) < 0.15 * two.scale * 256

@@ -34,8 +34,9 @@ def test_scaling_of_the_autoencoder_is_undone() -> None:
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         raw = base.vae.encode(images).latent_dist.mode()
-        torch.testing.assert_close(base.encode(images), raw * 0.18215)
-        torch.testing.assert_close(base.decode(raw * 0.18215), base.vae.decode(raw).sample)
+        near = {"atol": 1e-4, "rtol": 1e-3}  # a second pass may take another kernel
+        torch.testing.assert_close(base.encode(images), raw * 0.18215, **near)
+        torch.testing.assert_close(base.decode(raw * 0.18215), base.vae.decode(raw).sample, **near)
 
 
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)

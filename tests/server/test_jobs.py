@@ -144,10 +144,10 @@ def test_old_photos_and_results_are_deleted(
         upload(client, hopper.resize((256, 300)))
         from facex.server.worker import tidy
 
-        tidy(service.store, service.queue, service.engines[0], keep_hours=1.0)
+        tidy(service.store, service.queue, service.reader, keep_hours=1.0)
         assert len(client.get(f"{API}/photos").json()) == 1
         time.sleep(0.05)
-        tidy(service.store, service.queue, service.engines[0], keep_hours=1e-6)
+        tidy(service.store, service.queue, service.reader, keep_hours=1e-6)
         assert client.get(f"{API}/photos").json() == []
         assert not list((tmp_path / "photos").iterdir())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model on a device: loaded when first needed, its detector used by one thread at a time."""
+"""Reading of uploads and previews: the analysis alone, loaded when first needed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.api import FaceX
 from facex.detect.choose import FaceChoice, choose_faces, left_to_right
 from facex.detect.detector import Detection, Detector
 from facex.geometry.pose import euler_from_rotation
 from facex.geometry.topology import FACE_OVAL
 from facex.imaging.read import Photo
 from facex.imaging.warp import Similarity
-from facex.locate import LocatedFace
+from facex.locate import FaceLocator, LocatedFace
 from facex.server.schemas import FaceInfo
 from facex.types import BLENDSHAPES
 
@@ -37,42 +36,40 @@ class _OneAtATime:
             return self._detector(image)
 
 
-class Engine:
-    """The model of one device.
+class Reader:
+    """Finds and decomposes faces.
 
     Args:
-        load: makes the model; called once, when something needs it.
-        name: of the device, for people.
+        load: makes what does it; called once, when something needs it.
     """
 
-    def __init__(self, load: Callable[[], FaceX], name: str = "auto") -> None:
-        self._load, self.name = load, name
+    def __init__(self, load: Callable[[], FaceLocator]) -> None:
+        self._load = load
         self._lock = threading.Lock()
-        self._model: FaceX | None = None
+        self._locator: FaceLocator | None = None
         self._faces: OrderedDict[tuple[str, int], LocatedFace] = OrderedDict()
 
     @property
     def loaded(self) -> bool:
-        """Whether the model is there already."""
-        return self._model is not None
+        """Whether the networks are there already."""
+        return self._locator is not None
 
     @property
-    def model(self) -> FaceX:
-        """The model; the first call takes seconds.
+    def locator(self) -> FaceLocator:
+        """The networks; the first call takes seconds.
 
         Raises:
             ModelNotFound, WeightsCorrupt, OptionError: as ``FaceX.from_pretrained``.
         """
         with self._lock:
-            if self._model is None:
-                model = self._load()
-                model.locator.detector = _OneAtATime(model.locator.detector)
-                self._model = model
-            return self._model
+            if self._locator is None:
+                self._locator = self._load()
+                self._locator.detector = _OneAtATime(self._locator.detector)
+            return self._locator
 
     def read(self, photo: Photo) -> list[tuple[FaceInfo, LocatedFace]]:
         """All faces of a photo, numbered as the library numbers them; none is no error here."""
-        locator = self.model.locator
+        locator = self.locator
         found = locator.detector(photo.array)
         if not found:
             return []
@@ -97,7 +94,7 @@ class Engine:
             known = self._faces.get((photo, info.number))
         if known is None:
             frame = frame_of(info)
-            known = self.model.locator.read_aligned(read().array, frame, "the photo")
+            known = self.locator.read_aligned(read().array, frame, "the photo")
             self.keep(photo, info.number, known)
         return known
 
