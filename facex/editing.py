@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from facex.fors.region_assembler import (
     higher_resolution,
     with_colours,
 )
-from facex.fors.region_masks import FacePicture, eye_openings
+from facex.fors.region_masks import FacePicture, eye_openings, grow
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native, keep_look, keep_tint, structure_trust
+from facex.frc.native import correct_native, keep_look, keep_shade, keep_tint, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
@@ -33,6 +34,7 @@ from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
+from facex.types import Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -40,6 +42,10 @@ StepProgress = Callable[[int, int, str], None]
 
 MAX_NATIVE = 2048
 """Largest side at which a crop is painted; larger faces are enlarged from it."""
+
+
+_LID: Final = 0.012
+"""How far beyond its opening an eye's lids reach, as a share of the side."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class _Prepared:
     native: ReferenceImage
     size: int
     eyes: Tensor
-    """``(1, 1, S, S)`` in [0, 1]: openings of eyes that the edit turns, which stay as placed."""
+    """``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as placed."""
 
 
 class StepRunner:
@@ -191,8 +197,7 @@ class StepRunner:
             geometry=torch.from_numpy(reference.geometry)[None],
             target=target.crop,
         )
-        turned = eye_openings(points, size) if plan.motion.turns_eyes else np.zeros((size, size))
-        eyes = torch.from_numpy(np.asarray(turned, np.float32))[None, None]
+        eyes = torch.from_numpy(_placed_eyes(plan, target, points, size))[None, None]
         return _Prepared(target, condition, reference, native, max(native_size, size), eyes)
 
     def _native(
@@ -261,6 +266,8 @@ class StepRunner:
             trusted = plan.kappa * settings.kappa
             known = condition.known.to(decoded.device)
             decoded = keep_tint(decoded, redecoded, known * trusted)
+            if not plan.by_mask:
+                decoded = keep_shade(decoded, redecoded, known)
             eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
             decoded = keep_look(decoded, redecoded, eyes * known * trusted)
             trust = structure_trust(decoded, redecoded) * trusted
@@ -316,6 +323,18 @@ def picture_of(face: LocatedFace) -> FacePicture:
         rep.parsing[0].numpy(),
         rep.crop_size,
     )
+
+
+def _placed_eyes(plan: Plan, target: LocatedFace, points: NDArray[np.float64], size: int) -> Floats:
+    """Openings of eyes that an edit turns; of the target's own also what lids open or shut."""
+    motion = plan.motion
+    eyes = np.zeros((size, size), np.float32)
+    if motion.turns_eyes or motion.changes_expression:
+        eyes = eye_openings(points, size)
+    if motion.changes_expression and plan.pixels[Region.EYES] == TARGET:
+        before = target.representation.landmarks[0].double().numpy()
+        eyes = grow(np.maximum(eyes, eye_openings(before, size)), max(1, round(_LID * size)))
+    return np.asarray(eyes, np.float32)
 
 
 def _mask_in_crop(mask: Floats | None, target: LocatedFace, size: int) -> Floats:

@@ -90,7 +90,9 @@ def lend_skin(
     skin = np.asarray(np.minimum(skin + jaw, 1), np.float32)
     over = cv2.dilate(skin, np.ones((2 * (radius // 2) + 1,) * 2, np.uint8))
     faded = np.asarray(known * (1 - near * over * lent), np.float32)
-    image, known = borrow(image, faded, plain, lent, TRUST, match=skin)
+    # Along its rim the source is mixed with what was behind it: no colour to go by.
+    inner = cv2.erode(skin, np.ones((2 * radius + 1,) * 2, np.uint8), borderValue=1.0)
+    image, known = borrow(image, faded, plain, lent, TRUST, match=np.asarray(inner, np.float32))
     # Teeth keep their own colour, whatever the skin's.
     return borrow(image, known, lender.image, lender.teeth * edit, TRUST)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Final
 
 import cv2
@@ -21,10 +20,12 @@ from numpy.typing import NDArray
 from facex.fors.eyes import paint_turned_eyes
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
+from facex.fors.mirror import TRUST as MIRRORED
+from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
-from facex.geometry.shape_model import bundled
+from facex.fors.teeth import keep_teeth
 from facex.geometry.texture_map import (
     WarpField,
     apply_warp,
@@ -55,8 +56,8 @@ LAYERS: Final[tuple[tuple[Region, ...], ...]] = (
 GROUND: Final = LAYERS[:2]
 """Layers that do not belong to the head."""
 
-MIRRORED_TRUST: Final = 0.45
-"""How much the mirrored half counts as known; just above the threshold of being shown."""
+FRAME: Final = 0.02
+"""Width of the rim around glasses where no skin is lent, as a share of the side."""
 
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 SPARE: Final = "spare"
@@ -170,6 +171,9 @@ class RegionAssembler:
             else:
                 image = push_pull(image, known)
         else:
+            if self.plan.by_mask and self.plan.reference == "warped":
+                points = scale_points(self.result, size / self._crop)
+                image, known = fill_from_other_half(image, known, points)
             image = push_pull(image, known)
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
@@ -201,6 +205,7 @@ class RegionAssembler:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
         image, cover = self._turn_eyes(image, cover, regions)
+        image, cover = self._keep_teeth(image, cover, regions)
         for part in carried.values():
             if part.field is not None:
                 image, cover = mend_tears(image, cover, part.field)
@@ -223,6 +228,18 @@ class RegionAssembler:
         image = np.asarray(image + (turned - image) * share[..., None], np.float32)
         return image, np.maximum(cover, painted * share)
 
+    def _keep_teeth(
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Teeth are not stretched where the edit opens the target's own mouth wider."""
+        skin = regions.get(Region.SKIN)
+        if self.still or self.plan.pixels[Region.LIPS] != TARGET or skin is None:
+            return image, cover
+        pixels, size = self.target.pixels, image.shape[0]
+        own = scale_points(np.asarray(self.target.landmarks), pixels.shape[0] / self._crop)
+        place = scale_points(self.result, size / self._crop)
+        return keep_teeth(image, cover, skin, pixels, own, place)
+
     @property
     def _crop(self) -> int:
         return self.target.crop_size
@@ -243,8 +260,7 @@ class RegionAssembler:
         hidden = (field.inside > 0) * (1 - field.visible)
         if name == SPARE or hidden.mean() < LEAST:
             return _Carried(field)
-        flipped = points[_mirror()] * [-1.0, 1.0, 1.0] + [size, 0.0, 0.0]
-        return _Carried(field, mesh_warp(flipped, place, size, extend=False))
+        return _Carried(field, mesh_warp(flipped(points, size), place, size, extend=False))
 
     def _region(self, name: str, region: Region, carried: _Carried, size: int) -> Floats:
         mask = self.masks[name][region]
@@ -292,7 +308,7 @@ class RegionAssembler:
         share, rest = own * np.maximum(_drawn(field, skin), 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]
         both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
-        return both, np.asarray(own + (1 - own) * usable * MIRRORED_TRUST, np.float32)
+        return both, np.asarray(own + (1 - own) * usable * MIRRORED, np.float32)
 
     def _face_mask(self, name: str) -> Floats:
         wanted = [r for r in FACE_REGIONS if self.plan.pixels[r] == name]
@@ -342,6 +358,9 @@ class RegionAssembler:
         carried = self._carry(name, size)
         teeth = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
         skin, jaw = (self._region(name, r, carried, size) for r in (Region.SKIN, Region.BEARD))
+        # Frames throw shadows and are outlined too narrowly: no skin is lent beside them.
+        glasses = self._region(name, Region.GLASSES, carried, size)
+        skin = skin * (1 - grow(glasses, max(1, round(FRAME * size))))
         if carried.field is None:
             return Lender(target, skin, jaw, _resized(teeth, size))
         shown = carried.field.visible
@@ -390,11 +409,6 @@ def higher_resolution(
         name: replace(picture, image=images.get(name, picture.image))
         for name, picture in pictures.items()
     }
-
-
-@cache
-def _mirror() -> NDArray[np.int64]:
-    return bundled().mirror.numpy()
 
 
 def _drawn(field: WarpField, image: Floats) -> Floats:

@@ -37,10 +37,10 @@ was asked."""
 SLIDER_GAIN: Final[Mapping[str, float]] = {
     "jawOpen": 1.3,
     **dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), 1.8),
-    **dict.fromkeys(("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.6),
-    **dict.fromkeys(("browDownLeft", "browDownRight"), 1.8),
+    **dict.fromkeys(("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.8),
+    **dict.fromkeys(("browDownLeft", "browDownRight"), 2.2),
     **dict.fromkeys(("mouthSmileLeft", "mouthSmileRight"), 1.35),
-    **dict.fromkeys(("mouthPucker", "mouthFunnel"), 1.8),
+    **dict.fromkeys(("mouthPucker", "mouthFunnel"), 2.4),
     **dict.fromkeys(("mouthUpperUpLeft", "mouthUpperUpRight"), 1.6),
     **dict.fromkeys(("mouthLowerDownLeft", "mouthLowerDownRight"), 1.6),
 }

@@ -99,17 +99,21 @@ def _dropped(points: NDArray[np.floating]) -> float:
     return float(np.clip(max(rest, arched), 0, 1))
 
 
-def draw_mouth(points: NDArray[np.floating], size: int, skin: Floats) -> Floats:
+def draw_mouth(
+    points: NDArray[np.floating], size: int, skin: Floats, dropped: float | None = None
+) -> Floats:
     """The mean mouth ``(S, S, 3)`` in its place, 0 elsewhere.
 
     Args:
         points: ``(478, 2 or 3)`` in pixels.
         size: side of the picture in pixels.
         skin: (3,) mean colour of the face's skin, RGB in [0, 1].
+        dropped: 1 for a cavity, 0 for a smile's teeth; None judges by the lips.
     """
     grid, openness = mouth_grid(points)
     means = mean_mouths()
-    openness += _dropped(points) * (max(_DROPPED[0] * openness, _DROPPED[1]) - openness)
+    dropped = _dropped(points) if dropped is None else dropped
+    openness += dropped * (max(_DROPPED[0] * openness, _DROPPED[1]) - openness)
     at = float(np.interp(openness, OPENNESS, np.arange(len(OPENNESS))))
     low, share = min(int(at), len(means) - 2), at - min(int(at), len(means) - 2)
     texture = means[low] * np.float32(1 - share) + means[low + 1] * np.float32(share)

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from facex.ford.regions import COLOUR_FEATURES
 from facex.ford.representation import TOKEN_INPUTS, region_input
+from facex.fors.fill import push_pull
+from facex.fors.mirror import fill_from_other_half
 from facex.fors.region_assembler import SPARE, ReferenceImage, RegionAssembler
 from facex.fors.region_masks import FacePicture
 from facex.geometry.drive import FaceGeometry, combine
@@ -42,6 +44,8 @@ _BACKGROUND, _SKIN = 0, 1
 _REPLACED: Final = (0, 13, 16, 17, 18)
 """Classes that a foreign face shape may cover: background, hair, necklace, neck, clothes."""
 
+_BOTH_HALVES: Final = 0.7
+"""Share of holes that are filled from the other half of the face, as an edit does."""
 _FACE: Final = ("skin", "brows", "eyes", "nose", "lips", "beard")
 
 
@@ -270,11 +274,12 @@ class SampleMaker:
         return ReferenceImage(image, built.known, built.edit, built.geometry, {})
 
     def _hole(self, true: FacePicture) -> ReferenceImage:
-        from facex.fors.fill import push_pull
-
         hole = random_hole(self.rng, self.size)
         known = (1 - hole).astype(np.float32)
-        image = push_pull(true.pixels, known)
+        image = true.pixels
+        if self.rng.random() < _BOTH_HALVES:
+            image, known = fill_from_other_half(image, known, np.asarray(true.landmarks))
+        image = push_pull(image, known)
         geometry = render_position_map(np.asarray(true.landmarks), self.size)
         return ReferenceImage(image, known, hole, geometry, {})
 

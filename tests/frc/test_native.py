@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from facex.frc.native import correct_native, keep_tint, structure_trust
+from facex.frc.native import correct_native, keep_shade, keep_tint, structure_trust
 
 SIZES = (64, 100, 128, 333)
 
@@ -111,3 +111,15 @@ def test_what_is_known_keeps_its_tint_and_takes_on_the_light() -> None:
     lit = keep_tint(redecoded + 0.3, redecoded, known)
     assert torch.allclose(lit, redecoded + 0.3, atol=1e-6)
     assert torch.equal(keep_tint(redecoded, redecoded, known), redecoded)
+
+
+def test_guesses_keep_their_shade_and_gain_detail() -> None:
+    redecoded = torch.zeros(1, 3, 128, 128)
+    fine = 0.2 * (-1.0) ** torch.arange(128).expand(1, 3, 128, 128)
+    known = torch.ones(1, 1, 128, 128)
+    known[..., 64:] = 0.5
+    answer = keep_shade(redecoded + 0.4 + fine, redecoded, known)
+    assert torch.allclose(answer[..., :64], (0.4 + fine)[..., :64])
+    inside = answer[..., 8:-8, 80:-8]
+    assert inside.mean().abs() < 0.1
+    assert inside.std() == pytest.approx(float(fine.std()), rel=0.15)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teeth of a mouth that an edit opens wider than its photo shows it.
+
+A warp stretches what is between the lips, and with it the teeth. Here they stay what they are: the
+inside of the photo's mouth moves with the skull, and what opens below is the mean mouth's cavity.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.geometry.mouth import draw_mouth, mouth_grid, mouth_mask
+from facex.geometry.topology import STABLE_POINTS
+
+Floats = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+TRUST: Final = 0.5
+"""How much the cavity counts as known."""
+_LEAST_OPEN: Final = (0.06, 0.12)
+"""Height over width of the photo's mouth where it begins to show teeth, and does."""
+_WIDER: Final = (1.15, 1.45)
+"""Openness of the result over the photo's where teeth begin to be stretched, and are."""
+
+
+def keep_teeth(
+    image: Floats,
+    known: Floats,
+    skin: Floats,
+    source: Floats,
+    source_points: Points,
+    result_points: Points,
+) -> tuple[Floats, Floats]:
+    """Paint the inside of a mouth that was open and is opened wider.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1], the reference so far.
+        known: ``(S, S)`` in [0, 1].
+        skin: ``(S, S)`` in [0, 1], where the result shows skin, for the light.
+        source: ``(h, w, 3)`` in [0, 1], the picture that shows the mouth, of any resolution.
+        source_points: ``(478, 3)`` in pixels of ``source``.
+        result_points: ``(478, 3)`` in pixels of ``image``.
+
+    Returns:
+        The reference and how far it is known; both as they were when nothing is stretched.
+    """
+    (_, before), (_, after) = mouth_grid(source_points), mouth_grid(result_points)
+    share = _ramp(before, *_LEAST_OPEN) * _ramp(after / max(before, 1e-6), *_WIDER)
+    seen = skin * known
+    if share <= 0 or seen.sum() < 1:
+        return image, known
+    size = image.shape[0]
+    matrix = _skull(source_points, result_points)
+    shown = mouth_mask(source_points, source.shape[0])
+    # The outline's own pixels are lip already.
+    shown = cv2.erode(shown, np.ones((3, 3), np.uint8))
+    how = cv2.INTER_AREA if np.linalg.det(matrix[:, :2]) < 1 else cv2.INTER_LINEAR
+    teeth = cv2.warpAffine(source, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    there = cv2.warpAffine(shown, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
+    cavity = draw_mouth(result_points, size, colour, dropped=1.0)
+    inside = cavity + (teeth - cavity) * there[..., None]
+    weight = mouth_mask(result_points, size) * np.float32(share)
+    trust = np.maximum(there, np.float32(TRUST))
+    image = image + (inside - image) * weight[..., None]
+    return np.asarray(image, np.float32), np.asarray(known + (trust - known) * weight, np.float32)
+
+
+def _skull(source: Points, result: Points) -> NDArray[np.float64]:
+    """The ``(2, 3)`` affine map, for cv2, by which points that no expression moves go along."""
+    own, there = (points[list(STABLE_POINTS), :2] - 0.5 for points in (source, result))
+    flat = np.concatenate([own, np.ones((len(own), 1))], axis=1)
+    solution, *_ = np.linalg.lstsq(flat, there, rcond=None)
+    return np.asarray(solution.T, np.float64)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return float(np.clip((value - low) / (high - low), 0, 1))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teeth keep their size when a mouth is opened wider, and nothing happens to other mouths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facex.fors.teeth import keep_teeth
+from facex.geometry.mouth import mouth_mask
+from facex.geometry.topology import LIPS_INNER
+from tests.fors import made_up
+
+SIZE = 256
+
+
+def opened(gap: float) -> NDArray[np.float64]:
+    """The mean face with a mouth that is ``gap`` of its width open; the upper lip stays."""
+    points = made_up.landmarks(size=SIZE)
+    ring = points[list(LIPS_INNER)]
+    half = len(ring) // 2
+    width = abs(ring[half, 0] - ring[0, 0])
+    across = (ring[:, 0] - ring[0, 0]) / (ring[half, 0] - ring[0, 0])
+    ring[:, 1] = ring[0, 1]
+    ring[half + 1 :, 1] += (gap * width * np.sin(np.pi * across))[half + 1 :]
+    points[list(LIPS_INNER)] = ring
+    return points
+
+
+def striped(points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Skin, and between the lips rows of two colours that change every three pixels."""
+    image = np.full((SIZE, SIZE, 3), (0.8, 0.6, 0.5), np.float32)
+    rows = (np.arange(SIZE) // 3 % 2)[:, None, None] * np.ones((1, SIZE, 3), np.float32)
+    inside = mouth_mask(points, SIZE)[..., None]
+    return np.asarray(image + (rows - image) * inside, np.float32)
+
+
+def test_teeth_are_not_stretched_and_the_rest_is_a_guess() -> None:
+    before, after = opened(0.25), opened(0.6)
+    photo, known = striped(before), np.ones((SIZE, SIZE), np.float32)
+    grey = np.full_like(photo, 0.7)
+    found, trust = keep_teeth(grey, known, known, photo, before, after)
+    ring = before[list(LIPS_INNER)]
+    x = round(float(ring[len(ring) // 4, 0]))
+    top, middle = (round(float(v)) for v in (ring[0, 1], ring[:, 1].max()))
+    rows = slice(top + 4, middle - 4)
+    assert np.abs(found[rows, x] - photo[rows, x]).mean() < 0.1
+    bottom = round(float(after[list(LIPS_INNER), 1].max()))
+    assert trust[middle + 4 : bottom - 3, x] == pytest.approx(0.5, abs=0.05)
+    outside = mouth_mask(after, SIZE) == 0
+    assert np.array_equal(found[outside], grey[outside])
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.25, 0.25), (0.5, 0.2), (0.02, 0.4)])
+def test_mouths_that_open_no_wider_or_were_shut_are_left_alone(before: float, after: float) -> None:
+    photo = striped(opened(before))
+    known = np.ones((SIZE, SIZE), np.float32)
+    found, _ = keep_teeth(photo, known, known, photo, opened(before), opened(after))
+    assert found is photo
