@@ -22,10 +22,10 @@ from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
+from facex.fors.mouth_edit import close_lips, keep_teeth
 from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
-from facex.fors.teeth import keep_teeth
 from facex.geometry.texture_map import (
     WarpField,
     apply_warp,
@@ -205,7 +205,7 @@ class RegionAssembler:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
         image, cover = self._turn_eyes(image, cover, regions)
-        image, cover = self._keep_teeth(image, cover, regions)
+        image, cover = self._mend_mouth(image, cover, regions)
         for part in carried.values():
             if part.field is not None:
                 image, cover = mend_tears(image, cover, part.field)
@@ -228,17 +228,19 @@ class RegionAssembler:
         image = np.asarray(image + (turned - image) * share[..., None], np.float32)
         return image, np.maximum(cover, painted * share)
 
-    def _keep_teeth(
+    def _mend_mouth(
         self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
     ) -> tuple[Floats, Floats]:
-        """Teeth are not stretched where the edit opens the target's own mouth wider."""
-        skin = regions.get(Region.SKIN)
-        if self.still or self.plan.pixels[Region.LIPS] != TARGET or skin is None:
+        """Teeth are not stretched where the target's own mouth opens; shut lips have a shadow."""
+        name, skin = self.plan.pixels[Region.LIPS], regions.get(Region.SKIN)
+        if name not in self.pictures or (name == TARGET and self.still):
             return image, cover
-        pixels, size = self.target.pixels, image.shape[0]
-        own = scale_points(np.asarray(self.target.landmarks), pixels.shape[0] / self._crop)
+        source, size = self.pictures[name], image.shape[0]
+        own = scale_points(np.asarray(source.landmarks), source.pixels.shape[0] / source.crop_size)
         place = scale_points(self.result, size / self._crop)
-        return keep_teeth(image, cover, skin, pixels, own, place)
+        if name == TARGET and skin is not None:
+            image, cover = keep_teeth(image, cover, skin, source.pixels, own, place)
+        return close_lips(image, own, place), cover
 
     @property
     def _crop(self) -> int:

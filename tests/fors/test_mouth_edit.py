@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facex.fors.teeth import keep_teeth
+from facex.fors.mouth_edit import close_lips, keep_teeth
 from facex.geometry.mouth import mouth_mask
 from facex.geometry.topology import LIPS_INNER
 from tests.fors import made_up
@@ -58,3 +58,15 @@ def test_mouths_that_open_no_wider_or_were_shut_are_left_alone(before: float, af
     known = np.ones((SIZE, SIZE), np.float32)
     found, _ = keep_teeth(photo, known, known, photo, opened(before), opened(after))
     assert found is photo
+
+
+def test_lips_that_a_smile_held_apart_are_told_apart_when_shut() -> None:
+    lips = np.full((SIZE, SIZE, 3), 0.6, np.float32)
+    shut = opened(0.0)
+    found = close_lips(lips, opened(0.3), shut)
+    ring = shut[list(LIPS_INNER)]
+    x, y = (round(float(v)) for v in ring[len(ring) // 4, :2])
+    assert found[y, x].max() < 0.4
+    assert np.array_equal(found[y + 12 :], lips[y + 12 :])
+    for before, after in ((0.0, 0.0), (0.3, 0.3)):
+        assert close_lips(lips, opened(before), opened(after)) is lips

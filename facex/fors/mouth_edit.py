@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teeth of a mouth that an edit opens wider than its photo shows it.
+"""Mouths that an edit opens wider than their photo shows them, or shuts.
 
 A warp stretches what is between the lips, and with it the teeth. Here they stay what they are: the
 inside of the photo's mouth moves with the skull, and what opens below is the mean mouth's cavity.
+Lips that a smile held apart meet without the shadow between them: it is drawn.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ _LEAST_OPEN: Final = (0.06, 0.12)
 """Height over width of the photo's mouth where it begins to show teeth, and does."""
 _WIDER: Final = (1.15, 1.45)
 """Openness of the result over the photo's where teeth begin to be stretched, and are."""
+
+_SHUT: Final = (0.03, 0.07)
+"""Height over width of the result's mouth that is shut, and that is not."""
+_SEAM: Final = 0.035
+"""Thickness of the line between shut lips, in widths of the mouth."""
+_SEAM_COLOUR: Final = np.array([0.5, 0.36, 0.36], np.float32)
+"""Factor on the colour of the lips where they meet."""
+_SHIFT: Final = 4
 
 
 def keep_teeth(
@@ -68,6 +77,33 @@ def keep_teeth(
     trust = np.maximum(there, np.float32(TRUST))
     image = image + (inside - image) * weight[..., None]
     return np.asarray(image, np.float32), np.asarray(known + (trust - known) * weight, np.float32)
+
+
+def close_lips(image: Floats, source_points: Points, result_points: Points) -> Floats:
+    """Darken the line between lips that were apart and are shut.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1], the reference so far.
+        source_points: ``(478, 3)`` of the photo that shows the lips, in any unit.
+        result_points: ``(478, 3)`` in pixels of ``image``.
+
+    Returns:
+        The reference; as it was for all other mouths.
+    """
+    (_, before), (grid, after) = mouth_grid(source_points), mouth_grid(result_points)
+    share = _ramp(before, *_LEAST_OPEN) * (1 - _ramp(after, *_SHUT))
+    if share <= 0:
+        return image
+    size = image.shape[0]
+    middle = grid.mean(axis=0)
+    width = float(np.linalg.norm(middle[-1] - middle[0]))
+    line = np.zeros((size, size), np.uint8)
+    # Drawn finely, as thin as it is: cv2 knows whole pixels of thickness only.
+    fine = np.round((middle - 0.5) * 2**_SHIFT).astype(np.int32)
+    cv2.polylines(line, [fine], False, 255, max(1, round(_SEAM * width)), cv2.LINE_AA, _SHIFT)
+    soft = cv2.GaussianBlur(line.astype(np.float32) / 255, (0, 0), max(0.5, _SEAM * width / 2))
+    soft *= np.float32(share / max(float(soft.max()), 1e-6))
+    return np.asarray(image * (1 - soft[..., None] * (1 - _SEAM_COLOUR)), np.float32)
 
 
 def _skull(source: Points, result: Points) -> NDArray[np.float64]:
