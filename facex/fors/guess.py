@@ -123,7 +123,9 @@ def open_mouth(
     return borrow(image, known, drawn, hidden, TRUST)
 
 
-def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head: Floats) -> Floats:
+def fill_rest(
+    image: Floats, known: Floats, front: Floats, target: Floats, head: Floats
+) -> tuple[Floats, Floats]:
     """Fill what is left: where the head was, from around the head; on it, from the head.
 
     Args:
@@ -132,6 +134,9 @@ def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head:
         front: ``(S, S)``, the result's head.
         target: ``(S, S, 3)``, the target as it was.
         head: ``(S, S)``, the target's head as it was.
+
+    Returns:
+        The image and how far it is known now: what is behind a head is guessed.
     """
     filled = push_pull(image, known)
     size = target.shape[0]
@@ -143,13 +148,14 @@ def fill_rest(image: Floats, known: Floats, front: Floats, target: Floats, head:
     # What has been guessed already is no open ground.
     share = np.clip(1 - 4 * known, 0, 1) * (1 - whole)
     if share.mean() < LEAST:
-        return filled
+        return filled, known
     ground = 1 - grow(head, max(1, round(1.2 * FRINGE * size)))
     ground = np.asarray(np.clip(ground * 2 - 1, 0, 1) * known, np.float32)
     if ground.sum() < 1:
-        return filled
+        return filled, known
     behind = push_pull(target, ground)
-    return np.asarray(filled + (behind - filled) * share[..., None], np.float32)
+    filled = filled + (behind - filled) * share[..., None]
+    return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)
 
 
 def _plain(image: Floats, skin: Floats) -> Floats:

@@ -167,7 +167,8 @@ class RegionAssembler:
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
-                image = fill_rest(image, known, painted.front, target, self._head(size))
+                head = self._head(size)
+                image, known = fill_rest(image, known, painted.front, target, head)
             else:
                 image = push_pull(image, known)
         else:
