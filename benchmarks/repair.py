@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from facex.frc.native import correct_native, keep_tint, structure_trust
+from facex.frc.native import correct_native, settle
 from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
@@ -63,7 +63,7 @@ def main() -> None:
                 latents = pipeline(
                     condition, num_inference_steps=steps, generator=generator, output_type="latent"
                 ).latents
-                out = as_shown(pipeline, batch, latents)
+                out = as_shown(pipeline, batch, latents, guesses=name != "hole")
                 answer[name, steps].append(float(lpips(out / 2 + 0.5, true)))
         if number < 16:
             shown.append([batch["reference"], out, batch["target"]])
@@ -80,13 +80,14 @@ def main() -> None:
         write_sheet([torch.cat([row[i] for row in shown]) for i in range(3)], args.sheet)
 
 
-def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor) -> Tensor:
+def as_shown(
+    pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, *, guesses: bool
+) -> Tensor:
     """What a user gets: the model's change on the reference's own pixels, the photo around it."""
     base = pipeline.base
     decoded = base.decode(latents)
     redecoded = base.decode(base.encode(batch["reference"]))
-    decoded = keep_tint(decoded, redecoded, batch["known"])
-    trust = structure_trust(decoded, redecoded)
+    decoded, trust = settle(decoded, redecoded, batch["known"], guesses=guesses)
     final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
     return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)
 

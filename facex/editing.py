@@ -24,7 +24,7 @@ from facex.fors.region_assembler import (
 )
 from facex.fors.region_masks import FacePicture, eye_openings, grow
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native, keep_look, keep_shade, keep_tint, structure_trust
+from facex.frc.native import correct_native, settle
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
@@ -264,13 +264,14 @@ class StepRunner:
         trust = output.kappa.float()
         if self.pipeline.controller.config["draw_from_reference"]:
             trusted = plan.kappa * settings.kappa
-            known = condition.known.to(decoded.device)
-            decoded = keep_tint(decoded, redecoded, known * trusted)
-            if not plan.by_mask:
-                decoded = keep_shade(decoded, redecoded, known)
-            eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
-            decoded = keep_look(decoded, redecoded, eyes * known * trusted)
-            trust = structure_trust(decoded, redecoded) * trusted
+            decoded, trust = settle(
+                decoded,
+                redecoded,
+                condition.known.to(decoded.device),
+                guesses=not plan.by_mask,
+                eyes=torch.cat([item.eyes for item in prepared]).to(decoded.device),
+                trusted=trusted,
+            )
         return decoded.cpu(), redecoded.cpu(), trust.cpu()
 
     def _finish(

@@ -20,7 +20,7 @@ from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.masks import hole_mask
 from facex.evaluate.protocols import Case, Protocol
 from facex.evaluate.store import folder_digest
-from facex.frc.native import correct_native, keep_tint, structure_trust
+from facex.frc.native import correct_native, settle
 from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
 from facex.imaging.warp import Similarity
@@ -189,8 +189,7 @@ class Editor:
             redecoded = base.decode(base.encode(condition.reference.to(base.device))).cpu()
             trust = output.kappa.float().cpu()
             if self.model.pipeline.controller.config["draw_from_reference"]:
-                decoded = keep_tint(decoded, redecoded, condition.known)
-                trust = structure_trust(decoded, redecoded)
+                decoded, trust = settle(decoded, redecoded, condition.known, guesses=True)
             final = correct_native(condition.reference, condition.known, decoded, redecoded, trust)
             final = final * condition.edit + condition.target * (1 - condition.edit)
         return [

@@ -67,6 +67,36 @@ _KEEP, _DROP = 0.05, 0.2
 none does."""
 
 
+def settle(
+    decoded: Tensor,
+    redecoded: Tensor,
+    known: Tensor,
+    *,
+    guesses: bool,
+    eyes: Tensor | None = None,
+    trusted: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """What of a small base's change is taken, and how far the reference's detail stays.
+
+    Args:
+        decoded: ``(B, 3, S, S)`` in [-1, 1], the answer.
+        redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
+        known: ``(B, 1, S, S)`` in [0, 1].
+        guesses: the half-known parts are skin that was lent and keeps its shade; not so in holes.
+        eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
+        trusted: factor on the trust in the reference, as asked for.
+
+    Returns:
+        The answer and the trust ``(B, 1, S, S)``, for :func:`correct_native`.
+    """
+    decoded = keep_tint(decoded, redecoded, known * trusted)
+    if guesses:
+        decoded = keep_shade(decoded, redecoded, known)
+    if eyes is not None:
+        decoded = keep_look(decoded, redecoded, eyes * known * trusted)
+    return decoded, structure_trust(decoded, redecoded) * trusted
+
+
 def keep_tint(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
     """Let what is known keep its tint: of the model's change, brightness stays, colour hardly.
 

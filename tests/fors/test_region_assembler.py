@@ -311,7 +311,9 @@ def test_a_head_that_turned_away_leaves_the_ground_behind_it() -> None:
     turned = made_up.landmarks(yaw=25)
     found = assembled(plan_of(sliders={"yaw": 25}), None, target, turned)
     unknown = (found.known < 0.55) & (found.edit > 0.9)
-    shape = cv2.morphologyEx((found.known > 0.55).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7)))
+    shape = cv2.morphologyEx(
+        (found.known > 0.55).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7))
+    )
     uncovered = unknown & (shape == 0) & (target.parsing == PARSING_CLASSES.index("hair"))
     assert uncovered.sum() > 20
     assert np.median(abs(found.image[uncovered] - 0.9)) < 0.1
