@@ -35,7 +35,7 @@ BUDGET = 600_000
 MIX = {
     "format_version": 1,
     "steps": [
-        {"regions": {"lips": "source", "brows": "source"}},
+        {"regions": {"nose": "source", "brows": "source"}},
         {"expression": {"jawOpen": 0.25}, "gaze": {"yaw": 12}},
         {"pose": {"yaw": 12}},
     ],
@@ -112,9 +112,9 @@ class Studio:
         return self._with_source(result)
 
     def attribute(self) -> Strip:
-        """Target, source, the target with the source's lips and brows."""
-        result = self.model.attribute(self.collins.photo, self.hopper.photo, ["lips", "brows"])
-        return self._with_source(result)
+        """Target, source, the target with the source's hair and the cap on it."""
+        result = self.model.attribute(self.hopper.photo, self.collins.photo, ["hair"])
+        return [self.collins.tile(), self.hopper.tile(), self.collins.tile(result.image)]
 
     def glasses(self) -> Strip:
         """Target, a drawing of glasses, the target wearing them."""

@@ -60,6 +60,9 @@ FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
 
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
+_HAT: Final = PARSING_CLASSES.index("hat")
+_WORN: Final = 0.01
+"""Share of a picture from which a hat is one."""
 SPARE: Final = "spare"
 """Name of a picture that lends skin in place of the target, as training needs it."""
 
@@ -124,7 +127,8 @@ class RegionAssembler:
         result_landmarks: Points,
         mask: Floats | None = None,
     ) -> None:
-        self.pictures, self.plan, self.mask = pictures, plan, mask
+        self.pictures, self.mask = pictures, mask
+        self.plan = plan = _with_hat(plan, pictures)
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
         # Another person's shape alone moves nothing of what stays the target's.
@@ -397,6 +401,18 @@ class RegionAssembler:
         wide = small or Region.HAIR in self.plan.edit
         grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
+
+
+def _with_hat(plan: Plan, pictures: Mapping[str, FacePicture]) -> Plan:
+    """Hair under a hat comes with the hat: alone it would leave a head without a top."""
+    name = plan.pixels[Region.HAIR]
+    if name == TARGET or name not in pictures or plan.pixels[Region.HAT] == name:
+        return plan
+    if (pictures[name].parsing == _HAT).mean() < _WORN:
+        return plan
+    return replace(
+        plan, pixels={**plan.pixels, Region.HAT: name}, edit=frozenset({*plan.edit, Region.HAT})
+    )
 
 
 def with_colours(assembler: RegionAssembler, colours: Mapping[str, ColourMap | None]) -> None:
