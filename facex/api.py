@@ -19,7 +19,7 @@ from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
 from facex.detect.detector import Detector
 from facex.detect.learned import NetDetector
-from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
+from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings, StyledPipelines
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
 from facex.frc.pipeline import FaceXPipeline
@@ -83,6 +83,7 @@ class FaceX:
     def __init__(self, model: LoadedModel, detector: Detector | None = None) -> None:
         self.model = model
         self.pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
+        self.styled = StyledPipelines(self.pipeline, model.folder)
         self.locator = FaceLocator(
             detector or NetDetector(model.detector),
             model.landmarks,
@@ -324,11 +325,11 @@ class FaceX:
         """
         timings, options = {} if timings is None else timings, options or EditOptions()
         plans = prepared.plans
-        runner = StepRunner(self.pipeline, timings)
+        runner = StepRunner(self.pipeline, timings, self.styled)
         settings = StepSettings(
             seed=options.seed,
             steps=options.steps or self.model.index.steps,
-            strength=1.0 if options.strength is None else options.strength,
+            strength=options.strength,
             kappa=1.0 if options.kappa is None else options.kappa,
             size=options.size,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facex.errors import Interrupted, ModelNotFound, OptionError
+from facex.errors import Interrupted, OptionError
 from facex.ford.representation import FaceRepresentation
 from facex.fors.motion import geometry_of, result_geometry, token_inputs
 from facex.fors.place import place_picture
@@ -25,16 +26,19 @@ from facex.fors.region_assembler import (
 from facex.fors.region_masks import FacePicture, eye_openings, grow
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, settle
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
+from facex.ground import draw_ground
+from facex.imaging.detail import enlarge_along
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
+from facex.models.styles import load_style, style_index
 from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
-from facex.types import Region
+from facex.types import REGIONS, Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -44,6 +48,8 @@ MAX_NATIVE = 2048
 """Largest side at which a crop is painted; larger faces are enlarged from it."""
 
 
+_INTO_GROUND: Final = 0.12
+"""Width, as a share of the side, over which a face drawn by a style goes over into its ground."""
 _LID: Final = 0.012
 """How far beyond its opening an eye's lids reach, as a share of the side."""
 
@@ -55,14 +61,14 @@ class StepSettings:
     Attributes:
         seed: of the noise.
         steps: sampling steps.
-        strength: 0 to 1, how much noise the reference starts from.
+        strength: 0 to 1, how much noise the reference starts from; None: the generator's own.
         kappa: 0 to 1, factor on the confidence in the reference.
         size: largest native side of a face, or None for the photo's own.
     """
 
     seed: int = 0
     steps: int = 6
-    strength: float = 1.0
+    strength: float | None = None
     kappa: float = 1.0
     size: int | None = None
 
@@ -114,16 +120,49 @@ class _Prepared:
     """``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as placed."""
 
 
+class StyledPipelines:
+    """The generator with one personalised base or another; what was used stays in memory.
+
+    Args:
+        pipeline: with the model's own base.
+        folder: of the model.
+    """
+
+    def __init__(self, pipeline: FaceXPipeline, folder: Path) -> None:
+        self.pipeline, self.folder = pipeline, folder
+        self._loaded: dict[str, FaceXPipeline] = {}
+
+    def __call__(self, style: str) -> FaceXPipeline:
+        """The pipeline of a style.
+
+        Raises:
+            ModelNotFound: the model has no such style; the message names those it has.
+            WeightsCorrupt: its file is damaged.
+        """
+        if style not in self._loaded:
+            base = load_style(self.pipeline.base, self.folder, style)
+            parts = (self.pipeline.controller, self.pipeline.conditioner)
+            strength = style_index(self.folder, style).strength
+            self._loaded[style] = FaceXPipeline(base, *parts, strength)
+        return self._loaded[style]
+
+
 class StepRunner:
     """Runs the steps of recipes.
 
     Args:
         pipeline: the generator.
         timings: gets the seconds of each stage.
+        styled: gives the generator with the personalised base of a name.
     """
 
-    def __init__(self, pipeline: FaceXPipeline, timings: dict[str, float]) -> None:
-        self.pipeline, self.timings = pipeline, timings
+    def __init__(
+        self,
+        pipeline: FaceXPipeline,
+        timings: dict[str, float],
+        styled: StyledPipelines,
+    ) -> None:
+        self.pipeline, self.timings, self.styled = pipeline, timings, styled
 
     def run(
         self,
@@ -150,16 +189,55 @@ class StepRunner:
             OptionError: a mask is missing or covers nothing of the face.
             ModelNotFound: the style is not in the model.
         """
-        if plan.style is not None:
-            raise ModelNotFound(
-                f"style {plan.style!r} needs a personalised base, which this model does not have"
-            )
+        pipeline = self._pipeline(plan)
         with timed(self.timings, "assemble"):
             prepared = [self._prepare(t, others, things, plan, mask, settings) for t in targets]
         decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
+        ground = None
+        if plan.style is not None and not plan.by_mask and plan.edit == frozenset(REGIONS):
+            with timed(self.timings, "generate"):
+                ground = self._ground(pipeline, targets, plan, settings, progress)
         with timed(self.timings, "paste"):
             limit = mask if plan.by_mask else None
-            return self._finish(targets, prepared, decoded, redecoded, kappa, limit)
+            redrawn = plan.style is not None
+            return self._finish(
+                targets, prepared, decoded, redecoded, kappa, limit, ground, redrawn=redrawn
+            )
+
+    def _pipeline(self, plan: Plan) -> FaceXPipeline:
+        return self.pipeline if plan.style is None else self.styled(plan.style)
+
+    def _ground(
+        self,
+        pipeline: FaceXPipeline,
+        targets: Sequence[LocatedFace],
+        plan: Plan,
+        settings: StepSettings,
+        progress: StepProgress | None,
+    ) -> Pixels:
+        """The photo around the faces, drawn at the scale of the largest."""
+        side = targets[0].representation.crop_size
+        steps = plan.steps or settings.steps
+
+        def report(batch: int, batches: int) -> StepCallback:
+            def said(pipe: FaceXPipeline, step: int, t: int, values: dict[str, Tensor]) -> dict:
+                if progress is not None:
+                    progress(batch * steps + step + 1, batches * steps, "drawing the ground")
+                return values
+
+            return said
+
+        return draw_ground(
+            targets[0].photo,
+            pipeline,
+            side,
+            side / max(target.native_size for target in targets),
+            steps=steps,
+            seed=settings.seed if plan.seed is None else plan.seed,
+            strength=settings.strength if plan.strength is None else plan.strength,
+            kappa=plan.kappa * settings.kappa,
+            callback=report,
+        )
 
     def _prepare(
         self,
@@ -229,6 +307,7 @@ class StepRunner:
         settings: StepSettings,
         progress: StepProgress | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        pipeline = self._pipeline(plan)
         condition = EditCondition.cat([item.condition for item in prepared])
         total = plan.steps or settings.steps
 
@@ -240,7 +319,7 @@ class StepRunner:
         wanted = plan.guidance
         seed = settings.seed if plan.seed is None else plan.seed
         with timed(self.timings, "generate"):
-            output = self.pipeline(
+            output = pipeline(
                 condition,
                 num_inference_steps=total,
                 strength=settings.strength if plan.strength is None else plan.strength,
@@ -254,15 +333,15 @@ class StepRunner:
                 callback_on_step_end=report,
                 output_type="latent",
             )
-        if self.pipeline.interrupted:
+        if pipeline.interrupted:
             raise Interrupted("the edit was stopped; nothing was written")
-        base = self.pipeline.base
+        base = pipeline.base
         with timed(self.timings, "decode"), torch.inference_mode():
             decoded = base.decode(output.latents)
             reference = condition.reference.to(decoded.device)
             redecoded = base.decode(base.encode(reference))
         trust = output.kappa.float()
-        if self.pipeline.controller.config["draw_from_reference"]:
+        if pipeline.controller.config["draw_from_reference"]:
             trusted = plan.kappa * settings.kappa
             decoded, trust = settle(
                 decoded,
@@ -282,9 +361,14 @@ class StepRunner:
         redecoded: Tensor,
         kappa: Tensor,
         limit: Floats | None = None,
+        ground: Pixels | None = None,
+        *,
+        redrawn: bool = False,
     ) -> StepOutcome:
         photo = targets[0].photo
         outcome = StepOutcome(photo, np.zeros(photo.shape[:2], np.float32))
+        if ground is not None:
+            outcome = StepOutcome(ground, np.ones(photo.shape[:2], np.float32))
         for index, item in enumerate(prepared):
             part = slice(index, index + 1)
             native = item.native
@@ -295,13 +379,16 @@ class StepRunner:
                 redecoded[part],
                 kappa[part],
             )
-            picture = (final[0].permute(1, 2, 0).clamp(-1, 1).numpy() + 1) / 2
+            picture = _picture(final)
+            if redrawn:
+                small = item.reference.image
+                picture = enlarge_along(_picture(decoded[part]), small, native.image)
             outcome.photo, applied = paste_back(
                 outcome.photo,
-                picture.astype(np.float32),
+                picture,
                 native.edit,
                 item.face.frame(item.size),
-                feather_radius=max(1.0, item.size * 0.008),
+                feather_radius=max(1.0, item.size * (0.008 if ground is None else _INTO_GROUND)),
             )
             if limit is not None:
                 # Resampling a mask spreads it by a pixel; the user drew a border, so it holds.
@@ -353,6 +440,10 @@ def _mask_in_crop(mask: Floats | None, target: LocatedFace, size: int) -> Floats
 
 def _tensor(image: Floats) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] * 2 - 1
+
+
+def _picture(image: Tensor) -> Floats:
+    return np.asarray(image[0].permute(1, 2, 0).clamp(-1, 1).numpy() / 2 + 0.5, np.float32)
 
 
 def _bytes(image: NDArray[np.floating]) -> Pixels:

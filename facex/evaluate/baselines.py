@@ -6,6 +6,7 @@
 ``classical``     dense landmark warp, colour transfer, Poisson blend: the swap before networks
 ``telea``         OpenCV's inpainting by fast marching (Telea 2004)
 ``navier_stokes`` OpenCV's inpainting by fluid dynamics (Bertalmio et al. 2001)
+``filter``        the classical filter that a style was learned from
 
 The bare reference and the autoencoder's round trip come from the model (``run``).
 """
@@ -22,11 +23,13 @@ from numpy.typing import NDArray
 
 from facex.evaluate.faces import Pixels
 from facex.evaluate.judges import Reading, face_skin
+from facex.evaluate.metrics.style import filtered
 from facex.geometry.texture_map import apply_warp, mesh_warp
 from facex.geometry.topology import STABLE_POINTS, region_polygon_mask
 from facex.imaging.colour import lab_to_srgb, srgb_to_lab
 from facex.imaging.warp import Similarity
 from facex.recipes.values import SOURCE, TARGET
+from facex.train.style.filters import FILTERS
 
 Floats = NDArray[np.float32]
 
@@ -39,11 +42,13 @@ class Materials:
         pictures: by role.
         readings: landmarks of the judge, by role.
         hole: ``(S, S)`` in [0, 1] for inpainting.
+        style: that is asked for.
     """
 
     pictures: Mapping[str, Pixels]
     readings: Mapping[str, Reading]
     hole: Floats | None = None
+    style: str | None = None
 
 
 def _target(given: Materials) -> Pixels:
@@ -119,12 +124,18 @@ def _filled(method: int) -> Callable[[Materials], Pixels]:
     return fill
 
 
+def _filter(given: Materials) -> Pixels:
+    target = given.pictures[TARGET]
+    return filtered(given.style, target) if given.style in FILTERS else target
+
+
 BASELINES: Final[Mapping[str, Callable[[Materials], Pixels]]] = {
     "target": _target,
     "paste": _paste,
     "classical": _classical,
     "telea": _filled(cv2.INPAINT_TELEA),
     "navier_stokes": _filled(cv2.INPAINT_NS),
+    "filter": _filter,
 }
 
 LABELS: Final[Mapping[str, str]] = {
@@ -134,6 +145,7 @@ LABELS: Final[Mapping[str, str]] = {
     "classical": "warp + colour + Poisson",
     "telea": "OpenCV Telea",
     "navier_stokes": "OpenCV Navier-Stokes",
+    "filter": "classical filter",
     "reference": "bare reference",
     "roundtrip": "autoencoder round trip",
 }

@@ -71,7 +71,14 @@ class _BatchRunner(StepRunner):
         with timed(self.timings, "paste"):
             parts = [slice(i, i + 1) for i in range(len(targets))]
             return [
-                self._finish(targets[p], prepared[p], decoded[p], redecoded[p], kappa[p])
+                self._finish(
+                    targets[p],
+                    prepared[p],
+                    decoded[p],
+                    redecoded[p],
+                    kappa[p],
+                    redrawn=plans[0].style is not None,
+                )
                 for p in parts
             ]
 
@@ -92,7 +99,7 @@ class Editor:
         self.model, self.faces = model, faces
         self.settings = StepSettings(seed=seed, steps=steps or model.model.index.steps)
         self.timings: dict[str, float] = {}
-        self._runner = _BatchRunner(model.pipeline, self.timings)
+        self._runner = _BatchRunner(model.pipeline, self.timings, model.styled)
         self._known: OrderedDict[str, LocatedFace] = OrderedDict()
 
     @property
@@ -156,7 +163,8 @@ class Editor:
 
         def key(item: tuple[int, Plan]) -> str:
             plan = item[1]
-            return f"{plan.kappa},{plan.strength},{plan.guidance},{plan.seed},{plan.steps}"
+            numbers = (plan.kappa, plan.strength, plan.seed, plan.steps)
+            return f"{plan.style},{plan.guidance},{numbers}"
 
         pairs = sorted(zip(indices, plans, strict=True), key=key)
         return [[i for i, _ in group] for _, group in groupby(pairs, key)]

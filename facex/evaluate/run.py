@@ -125,6 +125,7 @@ class Runner:
             {role: self.faces.image(name) for role, name in faces.items()},
             {role: self._faces_read[name] for role, name in faces.items()},
             self.hole(protocol, case),
+            protocol.variants[case.variant].get("style"),
         )
 
     def _make(self, protocol: Protocol, cases: Sequence[Case]) -> dict[str, str]:

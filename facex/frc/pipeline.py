@@ -119,10 +119,18 @@ class FaceXPipeline:
         base: the frozen diffusion model.
         controller: FRC, spatial path and anchor.
         conditioner: phi^R, phi^Inp, phi^SD.
+        strength: how much noise an edit starts from unless somebody says otherwise.
     """
 
-    def __init__(self, base: Base, controller: FaceXController, conditioner: Conditioner) -> None:
+    def __init__(
+        self,
+        base: Base,
+        controller: FaceXController,
+        conditioner: Conditioner,
+        strength: float = 1.0,
+    ) -> None:
         self.base, self.controller, self.conditioner = base, controller, conditioner
+        self.strength = strength
         self._interrupt = False
 
     @property
@@ -171,7 +179,7 @@ class FaceXPipeline:
         condition: EditCondition,
         *,
         num_inference_steps: int = 6,
-        strength: float = 1.0,
+        strength: float | None = None,
         guidance: Guidance | None = None,
         kappa: float = 1.0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -183,7 +191,8 @@ class FaceXPipeline:
         Args:
             condition: what steers them.
             num_inference_steps: steps of the schedule.
-            strength: 1 starts from noise, less from the noised reference; 0 returns the reference.
+            strength: 1 starts from noise, less from the noised reference; 0 returns the reference;
+                None: the pipeline's own.
             guidance: strengths per factor group.
             kappa: factor on the confidence in the reference; 0: the base draws everything.
             generator: one CPU generator per item, or one for all; the result of an item with its
@@ -196,6 +205,7 @@ class FaceXPipeline:
         """
         if num_inference_steps < 1:
             raise OptionError(f"steps must be at least 1, got {num_inference_steps}")
+        strength = self.strength if strength is None else strength
         if not (0 <= strength <= 1 and 0 <= kappa <= 1):
             raise OptionError("strength and kappa must be between 0 and 1")
         self._interrupt = False

@@ -26,6 +26,7 @@ from facex.frc.controller import FaceXController
 from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_mini_ford, load_network
+from facex.models.styles import STYLES
 
 INDEX_NAME = "facex_index.json"
 FORMAT_VERSION = 1
@@ -131,9 +132,11 @@ def load_model(
     unet = part(UNet2DConditionModel, "unet")
     vae = part(KLTAutoencoder if index.scale == "mini" else AutoencoderKL, "vae")
     scheduler = loaded.get("scheduler") or load_scheduler(folder / "scheduler")
-    base = Base(unet.to(device, dtype), vae.to(device), scheduler)
-    controller = part(FaceXController, "controller").to(device, dtype)
-    conditioner = part(Conditioner, "conditioner").to(device, dtype)
+    # torch's own cast: that of diffusers warns of modules to be kept, even where there are none.
+    cast = torch.nn.Module.to
+    base = Base(cast(unet, device, dtype), vae.to(device), scheduler)
+    controller = cast(part(FaceXController, "controller"), device, dtype)
+    conditioner = cast(part(Conditioner, "conditioner"), device, dtype)
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
     detector = load_detector(folder, device)
     ford = load_ford(index, folder / "ford").to(device)
@@ -221,5 +224,7 @@ def _write_parts(model: LoadedModel, fresh: Path, *, half: bool) -> None:
         part.to(dtype)
     model.base.scheduler.save_pretrained(fresh / "scheduler")
     shutil.copytree(model.folder / "ford", fresh / "ford")
+    if (model.folder / STYLES).is_dir():
+        shutil.copytree(model.folder / STYLES, fresh / STYLES)
     text = model.index.model_dump_json(indent=2) + "\n"
     (fresh / INDEX_NAME).write_text(text, encoding="utf-8")

@@ -93,6 +93,10 @@ def check_request(request: EditRequest, store: Store, settings: ServiceSettings)
     if unknown := sorted(request.faces.keys() - recipe.photos.keys()):
         raise OptionError(f"faces.{unknown[0]} belongs to no picture of this edit")
     plans = plan_recipe(recipe)
+    for style in (plan.style for plan in plans if plan.style is not None):
+        if style not in settings.styles:
+            there = ", ".join(settings.styles) or "none"
+            raise OptionError(f"there is no style {style!r}; this model has {there}")
     by_mask = any(plan.by_mask for plan in plans)
     if by_mask and request.mask is None:
         raise OptionError("this edit needs a mask; upload one and give its id as mask")

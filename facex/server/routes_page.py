@@ -106,6 +106,7 @@ def about(service: TheService) -> About:
             *(each.name for each in service.face_filters),
             *(each.name for each in service.filters),
         ],
+        styles=list(settings.styles),
         factors=[factor.value for factor in Factor],
         regions=[region.value for region in Region],
         groups=list(REGION_GROUPS),
@@ -114,7 +115,7 @@ def about(service: TheService) -> About:
 
 
 @router.get("/api/v1/tasks")
-def tasks() -> list[TaskInfo]:
+def tasks(service: TheService) -> list[TaskInfo]:
     """The task table: what each task does and what it needs."""
     return [
         TaskInfo(
@@ -122,8 +123,7 @@ def tasks() -> list[TaskInfo]:
             help=row.help,
             needs=row.needs,
             driven=[factor.value for factor, cell in row.factors.items() if cell == DRIVER],
-            # Styles are personalised bases, and no model that can be loaded has one yet.
-            available=row.needs.style != "required",
+            available=row.needs.style != "required" or bool(service.settings.styles),
         )
         for name, row in task_table().items()
     ]

@@ -268,6 +268,7 @@ class About(Reply):
         devices: one worker each.
         limits: of uploads, jobs and the queue.
         content_filters: names of all that are asked about uploads.
+        styles: personalised bases that the model has.
         factors, regions, groups: the vocabulary of recipes.
         consent: the sentence that stands beside the request for consent.
     """
@@ -277,6 +278,7 @@ class About(Reply):
     devices: list[str]
     limits: dict[str, float]
     content_filters: list[str]
+    styles: list[str]
     factors: list[str]
     regions: list[str]
     groups: list[str]

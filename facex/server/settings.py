@@ -17,6 +17,7 @@ from facex.errors import FaceXError, OptionError
 from facex.locate import FaceLocator, load_locator
 from facex.models.folder import read_index
 from facex.models.hub import resolve_model_folder
+from facex.models.styles import style_names
 
 LEAST_TOKEN: Final = 16
 """Characters of the shortest token that is accepted."""
@@ -90,6 +91,14 @@ class ServiceSettings:
             return read_index(self._folder).scale
         except FaceXError:
             return ""
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the model's personalised bases; none when the model cannot be found."""
+        try:
+            return style_names(self._folder)
+        except FaceXError:
+            return ()
 
     @property
     def _folder(self) -> Path:

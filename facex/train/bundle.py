@@ -27,6 +27,7 @@ from facex.frc.controller import FaceXController
 from facex.models.folder import INDEX_NAME, ModelIndex
 from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
+from facex.models.styles import STYLES
 
 GENERATOR_PARTS: Final[dict[str, type[Any]]] = {
     "unet": UNet2DConditionModel,
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--vae", required=True, type=Path)
     parser.add_argument("--ford", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--styles", type=Path, help="run folder of kind style")
     parser.add_argument("--name", default="facex-mini")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument(
@@ -81,6 +83,8 @@ def main() -> None:
     shape = shape if shape.is_dir() else BUNDLED / "ford" / "shape_model"
     if shape.resolve() != (args.out / "ford" / "shape_model").resolve():
         shutil.copytree(shape, args.out / "ford" / "shape_model", dirs_exist_ok=True)
+    if args.styles is not None:
+        shutil.copytree(args.styles / STYLES, args.out / STYLES, dirs_exist_ok=True)
     index = ModelIndex(
         name=args.name, scale="mini", crop_size=256, steps=args.steps, licence=args.licence
     )

@@ -65,4 +65,10 @@ def _kind(kind: object, config: Path) -> tuple[type[BaseModel], Any]:
         from facex.train.sd15.trainer import Sd15Trainer
 
         return Sd15Config, Sd15Trainer
-    raise OptionError(f"{config}: kind: {kind!r} is unknown; expected generator (mini) or sd15")
+    if kind == "style":
+        from facex.train.style.trainer import StyleConfig, StyleTrainer
+
+        return StyleConfig, StyleTrainer
+    raise OptionError(
+        f"{config}: kind: {kind!r} is unknown; expected generator (mini), style (mini) or sd15"
+    )

@@ -116,10 +116,9 @@ class TaskRecipe:
         from facex.recipes.tasks import task_table
         from facex.recipes.values import PlaceKind
 
-        able = [name for name, row in task_table().items() if row.needs.style != "required"]
         return {
             "required": {
-                "task": (able,),
+                "task": (list(task_table()),),
                 "regions": ("STRING", {"default": "", "tooltip": "lips, brows, hair, ..."}),
                 "place": ([NOTHING, *(kind.value for kind in PlaceKind)],),
                 "yaw": _degrees(90),
@@ -129,7 +128,11 @@ class TaskRecipe:
                 "gaze_pitch": _degrees(90),
                 "expression": ("STRING", {"default": "", "tooltip": "jawOpen=0.4, ..."}),
             },
-            "optional": {"source": (PICTURE,), "driver": (PICTURE,)},
+            "optional": {
+                "source": (PICTURE,),
+                "driver": (PICTURE,),
+                "style": ("STRING", {"default": "", "tooltip": "pencil, comic, oil, ..."}),
+            },
         }
 
     def build(
@@ -145,6 +148,7 @@ class TaskRecipe:
         expression: str,
         source: Source = None,
         driver: Source = None,
+        style: str = "",
     ) -> tuple[Order]:
         """The recipe; FaceXError says what the task lacks or has no use for."""
         import facex
@@ -163,6 +167,7 @@ class TaskRecipe:
             chosen=_words(regions),
             sliders=sliders or None,
             place=None if place == NOTHING else {"picture": "source", "kind": place},
+            style=style.strip() or None,
         )
         return (Order(recipe, photos),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +17,13 @@ from facex.evaluate.metrics.distribution import frechet_distance, kernel_distanc
 from facex.evaluate.metrics.identity import measures
 from facex.evaluate.metrics.motion import gaze_angle, rotation_angle, slope
 from facex.evaluate.metrics.pictures import PSNR_LIMIT, psnr, ssim
+from facex.evaluate.metrics.style import filtered
+from facex.evaluate.metrics.style import measure as style_measure
+from facex.evaluate.perceptual import Network
 from facex.evaluate.protocols import choose_protocols, protocol_table
-from facex.evaluate.view import Gallery
+from facex.evaluate.view import Gallery, View
+from facex.recipes.plan import plan_recipe
+from facex.recipes.schema import Recipe
 
 
 def picture(seed: int) -> np.ndarray:
@@ -115,3 +121,22 @@ def test_every_number_says_which_way_is_better() -> None:
     meaning = measures("top1@net")
     assert meaning is not None
     assert (meaning.better, "net" in meaning.label) == ("up", True)
+
+
+def test_a_style_is_reached_by_its_filter_and_not_by_the_photo() -> None:
+    photo, pixels = picture(3), filtered("comic", picture(3))
+
+    def distance(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        return (one - two).abs().mean((1, 2, 3))
+
+    def reached(output: np.ndarray, style: str = "comic") -> dict[str, float]:
+        plans = plan_recipe(Recipe.for_task("stylize", style=style))
+        reading: dict[str, np.ndarray] = {}
+        return style_measure(View(
+            output=output, reading=reading, pictures={"target": photo}, readings={}, people={},
+            plans=plans, owners={}, galleries={}, lpips=Network("plain", distance),
+        ))  # fmt: skip
+
+    assert reached(photo)["style_reached"] == pytest.approx(0)
+    assert reached(pixels) == pytest.approx({"style_lpips": 0, "style_reached": 1})
+    assert reached(pixels, "another") == {}

@@ -138,6 +138,24 @@ TASKS: dict[str, Edit] = {
 }
 
 
+def test_a_fine_tune_of_the_base_takes_its_place(folder: Path, photo: Image.Image) -> None:
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    with torch.no_grad():
+        unet.conv_out.bias += 0.5
+    unet.save_pretrained(folder / "styles" / "pastel" / "unet")
+    model = facex.FaceX.from_pretrained(folder)
+    own = model.edit(photo, facex.Recipe.for_task("pose", sliders={"yaw": 5}), options=QUICK)
+    result = model.stylize(photo, "pastel", options=QUICK)
+    assert (result.mask == 1).all()
+    assert result.image.size == photo.size
+    styled = model.styled("pastel").base
+    assert styled.vae is model.model.base.vae
+    assert styled.unet.conv_out.bias.mean() > model.model.base.unet.conv_out.bias.mean() + 0.4
+    again = model.edit(photo, facex.Recipe.for_task("pose", sliders={"yaw": 5}), options=QUICK)
+    assert np.array_equal(np.asarray(own.image), np.asarray(again.image))
+    shutil.rmtree(folder / "styles")
+
+
 def test_every_task_is_covered() -> None:
     assert set(TASKS) | {"stylize"} == set(task_table())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from facex.fors.conditioner import Conditioner
 from facex.fors.motion import motion_inputs
 from facex.frc.controller import FaceXController
 from facex.models.klt import KLTAutoencoder
+from facex.models.styles import load_style, style_index, style_names
 from facex.train.generator import GeneratorConfig, GeneratorTrainer, Samples
 from facex.train.main import read_config, train_command
 from facex.train.samples import PLANS, Codes, SampleMaker, random_hole
+from facex.train.style.trainer import StyleConfig, StyleTrainer
 from facex.types import REGIONS
 from tests.fors import made_up
 from tests.tiny import seeded
@@ -318,3 +322,35 @@ def test_the_command_trains(data: Path, tmp_path: Path) -> None:
     assert state(tmp_path / "run")["step"] == 1
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     assert tuple(unet.config["block_out_channels"]) == (32,)
+
+
+def test_a_style_is_learned_and_loads_into_the_model_it_came_from(
+    data: Path, whole: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(whole / "model", model)
+    shutil.copytree(data / "vae", model / "vae")
+    values = {
+        "style": "comic", "model": model, "cache": data / "cache", "index": data / "index.csv",
+        "codes": data / "codes.npz", "out": model, "batch_size": 1, "workers": 0, "rank": 2,
+        "learning_rate": 1e-2,
+    }  # fmt: skip
+    trainer = StyleTrainer(StyleConfig.model_validate({**values, "max_steps": 6}))
+    frozen = {
+        name: value.clone() for name, value in trainer.pipeline.base.unet.state_dict().items()
+    }
+    trainer.run()
+    assert style_names(model) == ("comic",)
+    assert style_index(model, "comic").strength == trainer.config.strength
+    assert_same(dict(trainer.pipeline.base.unet.state_dict()), frozen)
+    vae = KLTAutoencoder.from_pretrained(model / "vae")
+    base = replace(trainer.pipeline.base, vae=vae)
+    latents = torch.randn(1, 8, 32, 32, generator=torch.Generator().manual_seed(0))
+    styled = load_style(base, model, "comic")
+    with torch.no_grad():
+        drawn, trained = styled.decode(latents), trainer.pipeline.base.decode(latents)
+        assert (drawn - base.decode(latents)).abs().max() > 1e-3
+        # Stored in half precision.
+        torch.testing.assert_close(drawn, trained, atol=2e-2, rtol=1e-2)
+    with pytest.raises(OptionError, match="there are pencil, comic, oil"):
+        StyleTrainer(StyleConfig.model_validate({**values, "style": "crayon"}))

@@ -4,7 +4,7 @@
 import { url } from "./api.js";
 import { $, make } from "./dom.js";
 import { maskMode, maskTools } from "./mask.js";
-import { MIX, SLIDERS, chosenFor, face, photo, roleKey, row, state, uses } from "./state.js";
+import { MIX, SLIDERS, chosenFor, chosenStyle, face, photo, roleKey, row, state, uses } from "./state.js";
 
 const words = (name) => name.replace(/-/g, " ").replace(/^./, (c) => c.toUpperCase());
 const MIX_HELP = "Take any factor and any part from any photo.";
@@ -29,6 +29,8 @@ export function drawForm(on) {
   const painted = needs?.mask === "required";
   maskMode(painted);
   if (painted) parts.push(maskTools());
+  const styles = state.about.styles.length > 0;
+  if (styles && (state.task === MIX || (needs && needs.style !== "never"))) parts.push(styleChips(on));
   if (state.task === MIX) parts.push(mixTable(on));
   parts.push(...sliderGroups(on), more(on));
   $("form").replaceChildren(...parts);
@@ -66,6 +68,13 @@ function placeChoice(on) {
   const options = [["", "A face", !state.place], ...["glasses", "moustache", "beard"].map((kind) => [kind, words(kind), state.place === kind])];
   return make("fieldset", {}, make("legend", {}, "That photo shows"),
     chips("place", "radio", options, (kind) => { state.place = kind; on.change(); drawForm(on); }));
+}
+
+function styleChips(on) {
+  const options = state.about.styles.map((name) => [name, words(name), chosenStyle() === name]);
+  if (state.task === MIX) options.unshift(["", "As it is", !chosenStyle()]);
+  return make("fieldset", {}, make("legend", {}, "Style"),
+    chips("style", "radio", options, (name) => { state.style = name || null; on.change(); }));
 }
 
 function regionChips(on) {

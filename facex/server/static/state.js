@@ -4,7 +4,7 @@
 export const state = {
   about: null, tasks: [], photos: [], jobs: [], orders: new Map(),
   target: null, task: null, roles: {}, faces: {},
-  regions: new Set(), place: "", sliders: {}, relative: false, cells: {},
+  regions: new Set(), place: "", style: null, sliders: {}, relative: false, cells: {},
   more: { seed: 0, steps: null, strength: null, kappa: null, format: "png" },
   job: null, view: "before", mesh: false, zoom: false, consent: sessionStorage.getItem("consent") === "yes",
 };
@@ -59,13 +59,16 @@ export function uses(factor) {
 export const roleKey = (role) => (row()?.needs[role] === "required" ? role : `${role}, if any`);
 export const chosenFor = (role) => (row()?.needs[role] === "never" ? null : photo(state.roles[roleKey(role)])?.id ?? null);
 
+export const chosenStyle = () => (state.about.styles.includes(state.style) ? state.style : null);
+
 // What keeps the edit from being ordered, in words; null when nothing does.
 export function missing(maskDrawn) {
   if (!target()) return "Add a photo to begin.";
   if (!target().faces.length) return "No face was found in this photo; choose another one.";
-  if (state.task === MIX) return Object.keys(state.cells).length || moved() ? null : "Pick something from another photo, or move a slider.";
+  if (state.task === MIX) return Object.keys(state.cells).length || moved() || chosenStyle() ? null : "Pick something from another photo, move a slider, or choose a style.";
   const needs = row().needs;
-  if (!row().available) return "This needs a personalised base model, which is not installed.";
+  if (!row().available) return "This needs a personalised base, and this model has none.";
+  if (needs.style === "required" && !chosenStyle()) return "Choose a style.";
   if (needs.source === "required" && !chosenFor("source")) return "Choose the photo to take from.";
   if (needs.driver === "required" && !chosenFor("driver")) return "Choose the photo to imitate.";
   if (needs.driver === "either" && !chosenFor("driver") && !moved()) return "Move a slider, or choose a photo to imitate.";
@@ -87,6 +90,7 @@ export function order() {
       if (state.about.factors.includes(cell)) step[cell] = name;
       else step.regions[cell] = name;
     }
+    if (chosenStyle()) step.style = chosenStyle();
     return { recipe: { photos, steps: [step] }, faces };
   }
   const needs = row().needs, photos = { target: state.target };
@@ -97,6 +101,7 @@ export function order() {
   const wanted = { task: state.task, photos, faces };
   if (needs.place !== "never" && state.place) wanted.place = state.place;
   else if (needs.regions !== "never" && state.regions.size) wanted.regions = [...state.regions];
+  if (needs.style !== "never" && chosenStyle()) wanted.style = chosenStyle();
   if (needs.sliders !== "never" && (moved() || state.relative)) wanted.sliders = sliders();
   return wanted;
 }
