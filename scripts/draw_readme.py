@@ -98,6 +98,7 @@ class Studio:
             "gaze": self.gaze,
             "reenact": self.reenact,
             "inpaint": self.inpaint,
+            "stylize": self.stylize,
             "mix": self.mix,
         }
 
@@ -155,6 +156,12 @@ class Studio:
         result = self.model.inpaint(photo, mask)
         pictures = (photo, Image.fromarray(holed), result.image)
         return [self.collins.tile(picture, reach=0.5) for picture in pictures]
+
+    def stylize(self) -> Strip:
+        """Eileen Collins in the three bundled styles."""
+        photo = self.collins.photo
+        drawn = (self.model.stylize(photo, style).image for style in ("pencil", "comic", "oil"))
+        return [self.collins.tile(), *(self.collins.tile(image) for image in drawn)]
 
     def mix(self) -> Strip:
         """Target, source, the outcome of :data:`MIX`."""

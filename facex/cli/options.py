@@ -171,7 +171,7 @@ def task_parameters(row: TaskRow) -> list[inspect.Parameter]:
         text = "SRC shows no face but this: glasses, moustache or beard."
         parameters.append(option("place", str | None, metavar="KIND", help=text))
     if needs.style == "required":
-        text, empty = "The style to draw in.", inspect.Parameter.empty
+        text = "The style to draw in; the bundled model has pencil, comic and oil."
         empty = inspect.Parameter.empty
         parameters.append(
             option("style", str, empty, metavar="NAME", help=text, show_default=False)

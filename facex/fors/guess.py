@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from facex.fors.beard import INNER, beardedness
+from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
 from facex.fors.region_masks import grow
 from facex.geometry.mouth import draw_mouth, mouth_mask
+from facex.geometry.topology import region_polygon_mask
 
 Floats = NDArray[np.float32]
 
@@ -28,20 +31,14 @@ TRUST: Final = 0.5
 FRINGE: Final = 0.02
 """Width of the rim around hair where it is mixed with what is behind, as a share of the side."""
 
-_LOOK: Final = 256
-"""Side at which a beard is looked for."""
-_BEARD_RATIO: Final = (1.7, 2.4)
-_BEARD_FINE: Final = (0.02, 0.03)
-"""Median fine contrast of a jaw, relative to the other skin's and alone, where a beard begins and
-is sure. On 60 photos: nine of ten beards and stubble, and two shaven jaws that smile."""
-_INNER: Final = 0.9
-_JAW_LEAST: Final = 50
 _GAP: Final = 0.025
 """Half the width of a gap that still belongs to the head, as a share of the side."""
 _PLAIN: Final = 0.016
 """Deviation of the blur that leaves of borrowed skin its shading, as a share of the side."""
 _FADE: Final = 0.016
 """How far lent skin reaches over the rim of the source's, as a share of the side."""
+_DARK: Final = 0.4
+"""Brightness, as a share of the median skin's, below which lent skin is hair."""
 _MOUTH_LEAST: Final = 0.3
 
 
@@ -78,7 +75,7 @@ def lend_skin(
     Returns:
         The image and how far it is known now.
     """
-    lent = lender.skin + lender.jaw
+    lent = (lender.skin + lender.jaw) * _no_hair(lender)
     shaven = _shaven(lender)
     plain = _plain(shaven, np.minimum(lent, np.float32(1)))
     lent = np.asarray(lent * (edit > 0), np.float32)
@@ -123,6 +120,32 @@ def open_mouth(
     return borrow(image, known, drawn, hidden, TRUST)
 
 
+def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.floating]) -> Floats:
+    """Fill what is left unknown: in the face from its skin, elsewhere from everything around.
+
+    A face that is filled from beside it takes on the ground's colour at its rim.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        known: ``(S, S)``.
+        skin: ``(S, S)``, where the result shows skin.
+        points: ``(478, 3)`` of the result in pixels.
+
+    Returns:
+        ``(S, S, 3)``; equal to ``image`` where ``known`` is 1.
+    """
+    size = image.shape[0]
+    filled = push_pull(image, known)
+    own = np.asarray(known * np.minimum(skin, 1), np.float32)
+    if own.sum() < 1:
+        return filled
+    area = region_polygon_mask(points, "face", size).astype(np.float32)
+    area = cv2.GaussianBlur(area, (0, 0), max(0.6, size / 200))[..., None]
+    seen = known[..., None]
+    inside = image * seen + push_pull(image, own) * (1 - seen)
+    return np.asarray(filled + (inside - filled) * area, np.float32)
+
+
 def fill_rest(
     image: Floats, known: Floats, front: Floats, target: Floats, head: Floats
 ) -> tuple[Floats, Floats]:
@@ -158,6 +181,21 @@ def fill_rest(
     return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)
 
 
+def _no_hair(lender: Lender) -> Floats:
+    """0 where what was called skin is as dark as hair: locks beside the cheeks are taken for it."""
+    grey = cv2.cvtColor(np.ascontiguousarray(lender.image), cv2.COLOR_RGB2GRAY)
+    sure = lender.skin > INNER
+    if sure.sum() < SURE_LEAST:
+        return np.ones_like(grey)
+    called = lender.skin + lender.jaw > TRUST
+    dark = np.asarray((grey < _DARK * np.median(grey[sure])) & called, np.uint8)
+    radius = max(1, round(_FADE * grey.shape[0] / 2))
+    # Larger things only: nostrils and wrinkles are smoothed away with the rest of the detail.
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((2 * radius + 1,) * 2, np.uint8))
+    wide = cv2.dilate(dark, np.ones((4 * radius + 1,) * 2, np.uint8)).astype(np.float32)
+    return np.asarray(1 - cv2.GaussianBlur(wide, (0, 0), radius), np.float32)
+
+
 def _plain(image: Floats, skin: Floats) -> Floats:
     """Skin without its wrinkles, veins and single hairs, which are the lender's own.
 
@@ -175,30 +213,9 @@ def _plain(image: Floats, skin: Floats) -> Floats:
 
 def _shaven(lender: Lender) -> Floats:
     """The lender without a beard: the tone of the rest of the face goes on over the jaw."""
-    image, parts = lender.image, (lender.jaw, lender.skin)
-    scale = _LOOK / image.shape[0]
-    small = cv2.resize(image, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA) if scale < 1 else image
-    size = (small.shape[1], small.shape[0])
-    fine = _fine(small)
-    inner = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) > _INNER for part in parts]
-    inner = [ndimage.binary_erosion(part, iterations=2) for part in inner]
-    if min(part.sum() for part in inner) < _JAW_LEAST:
-        return image
-    jaw, skin = (float(np.median(fine[part])) for part in inner)
-    ratio = jaw / max(skin, 1e-6)
-    beard = _ramp(ratio, *_BEARD_RATIO) * _ramp(jaw, *_BEARD_FINE)
+    image, beard = lender.image, beardedness(lender.image, lender.skin, lender.jaw)
     if beard <= 0:
         return image
-    bare = push_pull(image, np.asarray(lender.skin > _INNER, np.float32))
+    bare = push_pull(image, np.asarray(lender.skin > INNER, np.float32))
     share = np.clip(lender.jaw * np.float32(beard), 0, 1)[..., None]
     return np.asarray(image + (bare - image) * share, np.float32)
-
-
-def _fine(image: Floats) -> Floats:
-    """Relative contrast of what is finer than two pixels."""
-    grey = np.log(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) + np.float32(0.03))
-    return np.asarray(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2)), np.float32)
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return float(np.clip((value - low) / (high - low), 0, 1))

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from facex.fors.eyes import paint_turned_eyes
 from facex.fors.fill import push_pull
-from facex.fors.guess import FRINGE, LEAST, Lender, fill_rest, lend_skin, open_mouth
+from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import close_lips, keep_teeth
-from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
+from facex.fors.region_masks import FacePicture, beard_of, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
 from facex.geometry.texture_map import (
@@ -165,8 +165,8 @@ class RegionAssembler:
         if guessing:
             image, known = fill_pinholes(image, known)
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
+            jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
             if self._lends and ((1 - known) * edit).mean() > LEAST:
-                jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
                 image, known = lend_skin(image, known, edit, skin, jaw, self._lender(target))
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
@@ -174,7 +174,7 @@ class RegionAssembler:
                 head = self._head(size)
                 image, known = fill_rest(image, known, painted.front, target, head)
             else:
-                image = push_pull(image, known)
+                image = fill_face(image, known, skin + jaw, points)
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = scale_points(self.result, size / self._crop)
@@ -368,6 +368,11 @@ class RegionAssembler:
         # Frames throw shadows and are outlined too narrowly: no skin is lent beside them.
         glasses = self._region(name, Region.GLASSES, carried, size)
         skin = skin * (1 - grow(glasses, max(1, round(FRAME * size))))
+        # Bare skin is no guess at the rest of a beard.
+        owner = self.plan.pixels[Region.BEARD]
+        if owner in self.masks:
+            bearded = beard_of(self.pictures[owner], self.masks[owner])
+            jaw = jaw * np.float32(1 - bearded)
         if carried.field is None:
             return Lender(target, skin, jaw, _resized(teeth, size))
         shown = carried.field.visible

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from facex.fors.beard import beardedness
 from facex.geometry.topology import EYES, FACE_OVAL, region_polygon_mask
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 
@@ -188,10 +189,20 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
         masks[region] = np.asarray(masks[region] * inner, np.float32)
     if fringe:
         return
-    own = (1 - _looks_foreign(inner, picture)) * (1 - _strands(masks[Region.HAIR], picture))
-    skin = np.asarray(inner * own, np.float32)
-    for region in (Region.SKIN, Region.BEARD):
-        masks[region] = np.minimum(masks[region], skin)
+    foreign = _looks_foreign(inner, picture)
+    bare = 1 - _strands(masks[Region.HAIR], picture)
+    strange = 1 - (1 - foreign) * bare
+    # Beards look like the hair and the shadows beyond them, and are the face's own.
+    shaven = np.float32(1 - beard_of(picture, masks))
+    for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
+        own = np.asarray(inner * (1 - strange * share), np.float32)
+        masks[region] = np.minimum(masks[region], own)
+
+
+def beard_of(picture: FacePicture, masks: dict[Region, Floats]) -> float:
+    """How sure it is that a picture shows a beard, 0 to 1."""
+    skin, jaw = masks[Region.SKIN], masks[Region.BEARD]
+    return beardedness(_fit(picture.pixels, skin.shape[0]), skin, jaw)
 
 
 def _strands(hair: Floats, picture: FacePicture) -> Floats:

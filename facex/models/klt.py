@@ -58,6 +58,10 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("basis", torch.eye(size)[:latent_channels].contiguous())
         self.register_buffer("scale", torch.ones(latent_channels))
+        # Changes nothing here; a personalised base changes colours and shades with it.
+        self.tone = nn.Conv2d(latent_channels, latent_channels, 1)
+        nn.init.dirac_(self.tone.weight)
+        nn.init.zeros_(self.tone.bias)  # type: ignore[arg-type]
         half = width // 2
         self.coarse = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
@@ -106,6 +110,7 @@ class KLTAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, latents: Tensor, return_dict: bool = True, **_: Any) -> Any:
         """Transform latents ``(B, C, h, w)`` to images ``(B, 3, 8h, 8w)``, roughly in [-1, 1]."""
         patch = self.config["patch"]
+        latents = self.tone(latents)
         weight = (self.basis / self.scale[:, None]).to(latents.dtype).T
         plain = F.conv2d(latents, weight[..., None, None], self.mean.to(latents.dtype))
         refined = self.fine(F.pixel_shuffle(self.coarse(latents), 2))

@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facex.fors.fill import borrow, push_pull
-from facex.fors.guess import Lender, lend_skin
+from facex.fors.guess import Lender, fill_face, lend_skin
+from facex.geometry.topology import region_polygon_mask
+from tests.fors import made_up
 
 Floats = NDArray[np.float32]
 SHAPES = ((64, 64), (61, 90), (3, 200), (256, 256))
@@ -110,3 +112,33 @@ def test_a_beard_is_not_lent_and_a_shadow_is(size: int) -> None:
         )
         assert found[hidden].mean() == pytest.approx(want, abs=0.04)
         assert trust[hidden].max() == pytest.approx(0.5)
+
+
+def test_a_lock_that_was_called_skin_is_not_lent() -> None:
+    size = 128
+    skin = np.full((size, size, 3), 0.6, np.float32)
+    lock = skin.copy()
+    lock[40:80, 90:120] = 0.08
+    whole, none = np.ones((size, size), np.float32), np.zeros((size, size), np.float32)
+    known = whole.copy()
+    known[:, 80:] = 0
+    found, trust = lend_skin(skin, known, whole, whole, none, Lender(lock, whole, none, none))
+    assert trust[45:75, 95:115].max() < 0.01  # left to whoever fills the rest
+    assert found[100:120, 90:120] == pytest.approx(0.6, abs=0.02)
+    assert trust[100:120, 90:120].min() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_face_is_filled_from_its_skin_and_not_from_the_ground_beside_it() -> None:
+    points = made_up.landmarks()
+    size = made_up.SIZE
+    face = region_polygon_mask(points, "face", size).astype(np.float32)
+    image = np.where(face[..., None] > 0, np.float32(0.5), np.float32(1.0)).astype(np.float32)
+    image = np.repeat(image, 3, 2)
+    row = int(points[1, 1])
+    right = int(np.flatnonzero(face[row]).max())
+    known = np.ones((size, size), np.float32)
+    known[row - 8 : row + 8, right - 8 : right + 2] = 0  # a temple, up to the outline
+    filled = fill_face(image, known, face, points)
+    assert filled[row, right - 3] == pytest.approx(0.5, abs=0.03)
+    assert push_pull(image, known)[row, right - 3].max() > 0.55
+    assert np.array_equal(filled[known == 1], image[known == 1])

@@ -16,7 +16,7 @@ from facex.fors.region_assembler import (
     higher_resolution,
     with_colours,
 )
-from facex.fors.region_masks import FacePicture, region_masks, trim_face
+from facex.fors.region_masks import FacePicture, beard_of, region_masks, trim_face
 from facex.fors.relight import match_light
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
@@ -97,6 +97,22 @@ def test_a_rim_that_looks_like_what_lies_beyond_stays_behind() -> None:
     assert before[68:73, left + 3].min() > 0.5
     assert after[68:73, left + 3].max() < 0.1
     assert after[68:73, right - 13].min() > 0.9
+
+
+def test_a_beard_that_looks_like_what_lies_beyond_comes_along() -> None:
+    face, dark = made_up.picture(), np.float32((0.1, 0.1, 0.1))
+    beyond = np.isin(face.parsing, (0, 13, 16, 17))  # ground, clothes, neck and hair
+    image = np.where(beyond[..., None], dark, np.float32((0.8, 0.6, 0.5)))
+    jaw = region_masks(face)[Region.BEARD] > 0.5
+    grain = np.random.default_rng(0).normal(0, 0.06, image.shape[:2])[..., None]
+    for bearded in (True, False):
+        shown = np.where(jaw[..., None] & bearded, np.clip(dark + grain, 0, 1), image)
+        picture = FacePicture(shown.astype(np.float32), face.landmarks, face.parsing, made_up.SIZE)
+        masks = region_masks(picture)
+        whole = masks[Region.BEARD].sum()
+        trim_face(masks, picture)
+        assert (beard_of(picture, masks) > 0.9) == bearded
+        assert masks[Region.BEARD].sum() > 0.75 * whole
 
 
 FIELDS: dict[str, dict[str, Any]] = {

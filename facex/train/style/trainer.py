@@ -95,7 +95,7 @@ class LowRank(nn.Module):
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
-        rank = min(rank, len(weight) // 2)
+        rank = min(rank, len(weight))
         self.down = nn.Parameter(torch.empty(rank, *weight.shape[1:]))
         self.up = nn.Parameter(torch.zeros(len(weight), rank, *(1 for _ in weight.shape[2:])))
         nn.init.kaiming_uniform_(self.down.view(rank, -1), a=5**0.5)
