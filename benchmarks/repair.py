@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from facex.evaluate.editor import FOREIGN
 from facex.frc.native import correct_native, settle
 from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import load_model
@@ -63,7 +64,7 @@ def main() -> None:
                 latents = pipeline(
                     condition, num_inference_steps=steps, generator=generator, output_type="latent"
                 ).latents
-                out = as_shown(pipeline, batch, latents, guesses=name != "hole")
+                out = as_shown(pipeline, batch, latents, name)
                 answer[name, steps].append(float(lpips(out / 2 + 0.5, true)))
         if number < 16:
             shown.append([batch["reference"], out, batch["target"]])
@@ -80,14 +81,14 @@ def main() -> None:
         write_sheet([torch.cat([row[i] for row in shown]) for i in range(3)], args.sheet)
 
 
-def as_shown(
-    pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, *, guesses: bool
-) -> Tensor:
+def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, kind: str) -> Tensor:
     """What a user gets: the model's change on the reference's own pixels, the photo around it."""
     base = pipeline.base
     decoded = base.decode(latents)
     redecoded = base.decode(base.encode(batch["reference"]))
-    decoded, trust = settle(decoded, redecoded, batch["known"], guesses=guesses)
+    decoded, trust = settle(
+        decoded, redecoded, batch["known"], guesses=kind != "hole", foreign=kind in FOREIGN
+    )
     final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
     return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)
 

@@ -19,7 +19,7 @@ from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
 from facex.detect.detector import Detector
 from facex.detect.learned import NetDetector
-from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings, StyledPipelines
+from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
 from facex.frc.pipeline import FaceXPipeline
@@ -27,6 +27,7 @@ from facex.imaging.read import ImageSource, Photo, read_mask, read_photo
 from facex.locate import FaceLocator, LocatedFace
 from facex.models.folder import LoadedModel, load_model, save_model
 from facex.models.hub import resolve_model_folder
+from facex.models.styles import StyledPipelines
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, TARGET

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,12 +32,12 @@ from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
-from facex.models.styles import load_style, style_index
+from facex.models.styles import StyledPipelines
 from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
-from facex.types import REGIONS, Region
+from facex.types import REGIONS, Factor, Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -118,33 +117,6 @@ class _Prepared:
     size: int
     eyes: Tensor
     """``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as placed."""
-
-
-class StyledPipelines:
-    """The generator with one personalised base or another; what was used stays in memory.
-
-    Args:
-        pipeline: with the model's own base.
-        folder: of the model.
-    """
-
-    def __init__(self, pipeline: FaceXPipeline, folder: Path) -> None:
-        self.pipeline, self.folder = pipeline, folder
-        self._loaded: dict[str, FaceXPipeline] = {}
-
-    def __call__(self, style: str) -> FaceXPipeline:
-        """The pipeline of a style.
-
-        Raises:
-            ModelNotFound: the model has no such style; the message names those it has.
-            WeightsCorrupt: its file is damaged.
-        """
-        if style not in self._loaded:
-            base = load_style(self.pipeline.base, self.folder, style)
-            parts = (self.pipeline.controller, self.pipeline.conditioner)
-            strength = style_index(self.folder, style).strength
-            self._loaded[style] = FaceXPipeline(base, *parts, strength)
-        return self._loaded[style]
 
 
 class StepRunner:
@@ -348,6 +320,7 @@ class StepRunner:
                 redecoded,
                 condition.known.to(decoded.device),
                 guesses=not plan.by_mask,
+                foreign=plan.factors[Factor.IDENTITY] != TARGET and not plan.by_mask,
                 eyes=torch.cat([item.eyes for item in prepared]).to(decoded.device),
                 trusted=trusted,
             )

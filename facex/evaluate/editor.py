@@ -31,6 +31,8 @@ from facex.timing import timed
 
 Floats = NDArray[np.float32]
 
+FOREIGN: Final = ("face", "head")
+"""Kinds of damage that stand for taking another person's face."""
 KEPT_FACES: Final = 96
 """Decomposed faces that stay in memory, about a megabyte each."""
 
@@ -182,6 +184,8 @@ class Editor:
 
     def _repair(self, protocol: Protocol, cases: Sequence[Case]) -> list[Edited]:
         conditions = [self._damaged(str(protocol.damage), case) for case in cases]
+        # As in an edit: a face that came by a foreign mesh is somebody's whose likeness counts.
+        foreign = protocol.damage in FOREIGN
         condition = EditCondition.cat(conditions)
         count = len(cases)
         seeds = [torch.Generator().manual_seed(self.settings.seed) for _ in range(count)]
@@ -197,7 +201,9 @@ class Editor:
             redecoded = base.decode(base.encode(condition.reference.to(base.device))).cpu()
             trust = output.kappa.float().cpu()
             if self.model.pipeline.controller.config["draw_from_reference"]:
-                decoded, trust = settle(decoded, redecoded, condition.known, guesses=True)
+                decoded, trust = settle(
+                    decoded, redecoded, condition.known, guesses=True, foreign=foreign
+                )
             final = correct_native(condition.reference, condition.known, decoded, redecoded, trust)
             final = final * condition.edit + condition.target * (1 - condition.edit)
         return [

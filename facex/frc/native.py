@@ -73,6 +73,7 @@ def settle(
     known: Tensor,
     *,
     guesses: bool,
+    foreign: bool = False,
     eyes: Tensor | None = None,
     trusted: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -83,6 +84,7 @@ def settle(
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1].
         guesses: the half-known parts are skin that was lent and keeps its shade; not so in holes.
+        foreign: the face is another person's, whose likeness counts.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -92,6 +94,8 @@ def settle(
     decoded = keep_tint(decoded, redecoded, known * trusted)
     if guesses:
         decoded = keep_shade(decoded, redecoded, known)
+    if foreign:
+        decoded = keep_likeness(decoded, redecoded, known * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
@@ -130,6 +134,23 @@ def keep_look(decoded: Tensor, redecoded: Tensor, eyes: Tensor) -> Tensor:
     return decoded - (decoded - redecoded) * (_KEPT_LOOK * eyes)
 
 
+def keep_likeness(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
+    """Let what is surely known of another person keep its likeness: half of the change is taken.
+
+    A small base draws everybody a little more like everybody. On 48 dev swaps, taking .3 of its
+    change where all is known around a pixel moved FaceRes' first finds from .917 to .958, and its
+    mending of damaged faces costs .03 (``docs/training-log.md``).
+
+    Args:
+        decoded: ``(B, 3, S, S)``, the answer.
+        redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
+        known: ``(B, 1, S, S)`` in [0, 1], how far the reference is known and to be trusted.
+    """
+    width = max(3, decoded.shape[-1] // 28 | 1)
+    inner = 1 - F.max_pool2d((known < _SURE).to(known.dtype), width, 1, width // 2)
+    return decoded - (decoded - redecoded) * (_KEPT_LIKENESS * _blur(inner, width))
+
+
 def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
     """Let what was guessed keep its shade: of the model's change there, fine detail stays.
 
@@ -150,6 +171,7 @@ def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
 
 _GUESSED, _BESIDE, _KEPT_SHADE = 0.5, 0.25, 0.9
 _KEPT_LOOK = 0.9
+_KEPT_LIKENESS, _SURE = 0.5, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

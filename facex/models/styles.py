@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from facex.errors import ModelNotFound, WeightsCorrupt
 from facex.frc.base import Base
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.mini_ford import load_network
 from facex.recipes.values import nearest_name
 
@@ -143,3 +144,30 @@ def product(down: Tensor, up: Tensor) -> Tensor:
 
 def _holds_style(place: Path) -> bool:
     return (place / LOW_RANK_FILE).is_file() or any((place / part).is_dir() for part in PARTS)
+
+
+class StyledPipelines:
+    """The generator with one personalised base or another; what was used stays in memory.
+
+    Args:
+        pipeline: with the model's own base.
+        folder: of the model.
+    """
+
+    def __init__(self, pipeline: FaceXPipeline, folder: Path) -> None:
+        self.pipeline, self.folder = pipeline, folder
+        self._loaded: dict[str, FaceXPipeline] = {}
+
+    def __call__(self, style: str) -> FaceXPipeline:
+        """The pipeline of a style.
+
+        Raises:
+            ModelNotFound: the model has no such style; the message names those it has.
+            WeightsCorrupt: its file is damaged.
+        """
+        if style not in self._loaded:
+            base = load_style(self.pipeline.base, self.folder, style)
+            parts = (self.pipeline.controller, self.pipeline.conditioner)
+            strength = style_index(self.folder, style).strength
+            self._loaded[style] = FaceXPipeline(base, *parts, strength)
+        return self._loaded[style]

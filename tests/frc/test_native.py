@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from facex.frc.native import correct_native, keep_shade, keep_tint, structure_trust
+from facex.frc.native import (
+    correct_native,
+    keep_likeness,
+    keep_shade,
+    keep_tint,
+    settle,
+    structure_trust,
+)
 
 SIZES = (64, 100, 128, 333)
 
@@ -123,3 +130,17 @@ def test_guesses_keep_their_shade_and_gain_detail() -> None:
     inside = answer[..., 8:-8, 80:-8]
     assert inside.mean().abs() < 0.1
     assert inside.std() == pytest.approx(float(fine.std()), rel=0.15)
+
+
+def test_of_another_person_half_the_change_is_taken_where_all_is_known() -> None:
+    random = torch.Generator().manual_seed(0)
+    redecoded = torch.rand(1, 3, 128, 128, generator=random) - 0.5
+    decoded = redecoded + 0.2
+    known = torch.ones(1, 1, 128, 128)
+    known[..., :40] = 0.5
+    found = keep_likeness(decoded, redecoded, known) - redecoded
+    assert found[..., :34] == pytest.approx(0.2, abs=1e-5)
+    assert found[..., 56:] == pytest.approx(0.1, abs=1e-5)
+    own, _ = settle(decoded, redecoded, known, guesses=False)
+    foreign, _ = settle(decoded, redecoded, known, guesses=False, foreign=True)
+    assert (foreign - redecoded).abs().mean() < (own - redecoded).abs().mean()

@@ -352,5 +352,10 @@ def test_a_style_is_learned_and_loads_into_the_model_it_came_from(
         assert (drawn - base.decode(latents)).abs().max() > 1e-3
         # Stored in half precision.
         torch.testing.assert_close(drawn, trained, atol=2e-2, rtol=1e-2)
+    again = StyleTrainer(StyleConfig.model_validate({**values, "max_steps": 1}))
+    with torch.no_grad():
+        torch.testing.assert_close(again.pipeline.base.decode(latents), drawn, atol=1e-4, rtol=1e-3)
+    with pytest.raises(OptionError, match="another rank"):
+        StyleTrainer(StyleConfig.model_validate({**values, "rank": 3}))
     with pytest.raises(OptionError, match="there are pencil, comic, oil"):
         StyleTrainer(StyleConfig.model_validate({**values, "style": "crayon"}))

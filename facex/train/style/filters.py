@@ -32,7 +32,7 @@ def pencil(image: Floats) -> Floats:
     side = _side(image)
     shade = np.clip(grey / np.maximum(_blur(grey, side * 0.05), 0.04), 0, 1.15) / 1.15
     tone = 0.62 + 0.38 * np.clip(1.25 * _blur(grey, side * 0.006), 0, 1) ** 0.8
-    drawn = np.clip(_lines(grey, side, 0.004, 14.0) * (0.35 + 0.65 * shade) * tone, 0, 1)
+    drawn = np.clip(_lines(grey, side, 0.005, 18.0) * (0.35 + 0.65 * shade) * tone, 0, 1)
     paper, graphite = _colour(0.97, 0.955, 0.925), _colour(0.17, 0.17, 0.19)
     return _mix(graphite, paper, drawn)
 
@@ -48,13 +48,13 @@ def comic(image: Floats) -> Floats:
     """
     flat = _smooth(image, 5)
     lab = cv2.cvtColor(flat, cv2.COLOR_RGB2LAB)
-    step = np.float32(14.0)
+    step = np.float32(17.0)
     nearest = np.round(lab[..., 0] / step) * step
     # Steps with soft edges (Winnemoeller 2006): hard ones jump from frame to frame.
     lab[..., 0] = nearest + step / 2 * np.tanh((lab[..., 0] - nearest) * np.float32(0.55))
-    lab[..., 1:] *= np.float32(1.45)
+    lab[..., 1:] *= np.float32(1.6)
     colour = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
-    ink = _lines(_luma(_smooth(image, 2)), _side(image), 0.0045, 18.0)
+    ink = _lines(_luma(_smooth(image, 2)), _side(image), 0.006, 24.0)
     return _mix(_colour(0.05, 0.04, 0.07), colour, ink)
 
 

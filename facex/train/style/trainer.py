@@ -4,7 +4,8 @@
 What is trained is a low-rank difference (Hu et al. 2021) to the decoder of the base's autoencoder.
 Lines and flat colours are matters of single pixels; mini's UNet sees cells of 16 x 16 of them and
 learned them ten times more slowly, even with all of its weights free (``docs/training-log.md``).
-The decoder is shown what the steered UNet makes of a slightly noised photo, as in an edit.
+The decoder is shown what the steered UNet makes of a slightly noised photo, as in an edit. A run
+goes on from the style that it finds in its folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader, Dataset
@@ -117,6 +118,10 @@ class Shift(nn.Module):
         return bias + self.difference
 
 
+def _stored(weight: LowRank, bias: Shift) -> dict[str, nn.Parameter]:
+    return {"A.weight": weight.down, "B.weight": weight.up, "B.bias": bias.difference}
+
+
 class StyleTrainer:
     """The loop. Call :meth:`run`.
 
@@ -145,6 +150,7 @@ class StyleTrainer:
             network.requires_grad_(False)
         self.pipeline = FaceXPipeline(base, controller, conditioner)
         self.changes = self._add(vae)
+        self._go_on()
         parameters = [p for pair in self.changes.values() for c in pair for p in c.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, weight_decay=0.0)
         self.lpips: Any = None
@@ -167,6 +173,21 @@ class StyleTrainer:
             parametrize.register_parametrization(vae.get_submodule(name), "weight", weight)
             parametrize.register_parametrization(vae.get_submodule(name), "bias", bias)
         return changes
+
+    def _go_on(self) -> None:
+        """Begin with the style that is there already, if it fits."""
+        path = self.folder / LOW_RANK_FILE
+        if not path.is_file():
+            return
+        known = load_file(path)
+        for name, (weight, bias) in self.changes.items():
+            for suffix, value in _stored(weight, bias).items():
+                old = known.get(f"vae.{name}.lora_{suffix}")
+                if old is None or old.shape != value.shape:
+                    raise OptionError(
+                        f"{path} is of another rank or base; choose another out, or remove it"
+                    )
+                value.data.copy_(old.float())
 
     @property
     def folder(self) -> Path:
@@ -235,8 +256,7 @@ class StyleTrainer:
         """Write the difference in half precision, and a sheet of what it draws."""
         tensors = {}
         for name, (weight, bias) in self.changes.items():
-            found = {"A.weight": weight.down, "B.weight": weight.up, "B.bias": bias.difference}
-            for suffix, value in found.items():
+            for suffix, value in _stored(weight, bias).items():
                 tensors[f"vae.{name}.lora_{suffix}"] = value.detach().half().contiguous()
         path = self.folder / LOW_RANK_FILE
         fresh = path.with_suffix(".new")
