@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
@@ -104,3 +106,71 @@ def test_a_person_turns_a_head(
         assert wide <= width
         browser.close()
     assert not errors
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+def test_every_task_by_clicking(
+    address: str, astronaut: Image.Image, hopper: Image.Image, tmp_path: Path
+) -> None:
+    """Each task once, as a person would; what comes back is the photo, changed where it should."""
+    api = pytest.importorskip("playwright.sync_api")
+    files = []
+    for name, picture in (("woman.png", astronaut), ("admiral.png", hopper)):
+        picture.save(tmp_path / name)
+        files.append(str(tmp_path / name))
+    steps: dict[str, Callable[[Any], None]] = {
+        "Swap": lambda page: None,
+        "Head swap": lambda page: None,
+        "Attribute": lambda page: page.click("#form label:has-text('Lips')"),
+        "Pose": lambda page: turn(page, "#s-Turn", 8),
+        "Expression": lambda page: turn(page, "#s-Mouth-open", 10),
+        "Gaze": lambda page: turn(page, "#s-Look-aside", 8),
+        "Reenact": lambda page: None,
+        "Inpaint": lambda page: page.click("text=Cover the face"),
+        "Stylize": lambda page: page.click("#form label:has-text('Pencil')"),
+        "Mix": lambda page: page.select_option("select[aria-label='Nose']", label="admiral.png"),
+    }
+    errors: list[Any] = []
+    before = np.asarray(astronaut, np.float32)
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(address)
+        page.set_input_files("#files", files)
+        page.wait_for_selector("#photos li >> nth=1")
+        page.wait_for_selector(".faces button[aria-pressed=true]")
+        shown = [each.inner_text() for each in page.locator("#tasks button").all()]
+        assert sorted(shown) == sorted(steps)
+        for number, (task, prepare) in enumerate(steps.items(), 1):
+            page.click("#photos button:has-text('woman.png')")
+            page.click(f"#tasks button:text-is('{task}')")
+            prepare(page)
+            if page.is_visible("#auto"):
+                page.uncheck("#auto")
+            page.click("#run")
+            if number == 1:
+                page.click("#consent button[value=yes]")
+            page.wait_for_function(
+                "n => document.querySelectorAll('#history li').length >= n", arg=number,
+                timeout=120_000,
+            )  # fmt: skip
+            page.wait_for_selector("#actions:not([hidden])", timeout=120_000)
+            result = page.request.get(page.locator("#download").evaluate("e => e.href")).body()
+            with Image.open(io.BytesIO(result)) as picture:
+                after = np.asarray(picture.convert("RGB"), np.float32)
+            assert after.shape == before.shape, task
+            change = np.abs(after - before).max(2)
+            assert change.max() > 20, task
+            assert task == "Stylize" or (change == 0).mean() > 0.2, task
+        browser.close()
+    assert not errors
+
+
+def turn(page: Any, slider: str, times: int) -> None:
+    """Move a slider by keys."""
+    page.focus(slider)
+    for _ in range(times):
+        page.keyboard.press("ArrowRight")

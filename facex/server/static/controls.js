@@ -4,7 +4,7 @@
 import { url } from "./api.js";
 import { $, make } from "./dom.js";
 import { maskMode, maskTools } from "./mask.js";
-import { MIX, SLIDERS, chosenFor, chosenStyle, face, photo, roleKey, row, state, uses } from "./state.js";
+import { MIX, SLIDERS, chosenFor, chosenStyle, face, photo, roleKey, row, state, styleKey, uses } from "./state.js";
 
 const words = (name) => name.replace(/-/g, " ").replace(/^./, (c) => c.toUpperCase());
 const MIX_HELP = "Take any factor and any part from any photo.";
@@ -74,7 +74,7 @@ function styleChips(on) {
   const options = state.about.styles.map((name) => [name, words(name), chosenStyle() === name]);
   if (state.task === MIX) options.unshift(["", "As it is", !chosenStyle()]);
   return make("fieldset", {}, make("legend", {}, "Style"),
-    chips("style", "radio", options, (name) => { state.style = name || null; on.change(); }));
+    chips("style", "radio", options, (name) => { state[styleKey()] = name || null; on.change(); }));
 }
 
 function regionChips(on) {

@@ -4,7 +4,7 @@
 export const state = {
   about: null, tasks: [], photos: [], jobs: [], orders: new Map(),
   target: null, task: null, roles: {}, faces: {},
-  regions: new Set(), place: "", style: null, sliders: {}, relative: false, cells: {},
+  regions: new Set(), place: "", style: null, mixStyle: null, sliders: {}, relative: false, cells: {},
   more: { seed: 0, steps: null, strength: null, kappa: null, format: "png" },
   job: null, view: "before", mesh: false, zoom: false, consent: sessionStorage.getItem("consent") === "yes",
 };
@@ -59,7 +59,9 @@ export function uses(factor) {
 export const roleKey = (role) => (row()?.needs[role] === "required" ? role : `${role}, if any`);
 export const chosenFor = (role) => (row()?.needs[role] === "never" ? null : photo(state.roles[roleKey(role)])?.id ?? null);
 
-export const chosenStyle = () => (state.about.styles.includes(state.style) ? state.style : null);
+// A mix keeps a style of its own: the one chosen for a whole redrawing is not meant there.
+export const styleKey = () => (state.task === MIX ? "mixStyle" : "style");
+export const chosenStyle = () => (state.about.styles.includes(state[styleKey()]) ? state[styleKey()] : null);
 
 // What keeps the edit from being ordered, in words; null when nothing does.
 export function missing(maskDrawn) {
