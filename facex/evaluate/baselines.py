@@ -6,6 +6,7 @@
 ``classical``     dense landmark warp, colour transfer, Poisson blend: the swap before networks
 ``telea``         OpenCV's inpainting by fast marching (Telea 2004)
 ``navier_stokes`` OpenCV's inpainting by fluid dynamics (Bertalmio et al. 2001)
+``warp``          the target bent until its landmarks lie as the driver's, in place and size its own
 ``filter``        the classical filter that a style was learned from
 
 The bare reference and the autoencoder's round trip come from the model (``run``).
@@ -28,7 +29,7 @@ from facex.geometry.texture_map import apply_warp, mesh_warp
 from facex.geometry.topology import STABLE_POINTS, region_polygon_mask
 from facex.imaging.colour import lab_to_srgb, srgb_to_lab
 from facex.imaging.warp import Similarity
-from facex.recipes.values import SOURCE, TARGET
+from facex.recipes.values import DRIVER, SOURCE, TARGET
 from facex.train.style.filters import FILTERS
 
 Floats = NDArray[np.float32]
@@ -124,6 +125,23 @@ def _filled(method: int) -> Callable[[Materials], Pixels]:
     return fill
 
 
+def _warp(given: Materials) -> Pixels:
+    """Motion before networks: landmark to landmark, hidden sides stretched, closed mouths torn."""
+    target = given.pictures[TARGET]
+    points, driver = given.readings[TARGET]["points"], given.readings[DRIVER]["points"]
+    stable = list(STABLE_POINTS)
+    place = Similarity.from_points(driver[stable, :2], points[stable, :2])
+    # A turn of the head in the picture is part of the motion: only place and size are kept.
+    upright = Similarity.from_parts(rotation=-place.rotation)
+    wanted = driver.astype(np.float64).copy()
+    centre = place.apply(driver[stable, :2].mean(0))
+    turned = upright.compose(place).apply(driver[:, :2])
+    wanted[:, :2] = turned + centre - turned[stable].mean(0)
+    wanted[:, 2] *= place.scale
+    field = mesh_warp(points, wanted, target.shape[0])
+    return np.asarray(apply_warp(field, target), np.uint8)
+
+
 def _filter(given: Materials) -> Pixels:
     target = given.pictures[TARGET]
     return filtered(given.style, target) if given.style in FILTERS else target
@@ -135,6 +153,7 @@ BASELINES: Final[Mapping[str, Callable[[Materials], Pixels]]] = {
     "classical": _classical,
     "telea": _filled(cv2.INPAINT_TELEA),
     "navier_stokes": _filled(cv2.INPAINT_NS),
+    "warp": _warp,
     "filter": _filter,
 }
 
@@ -145,6 +164,7 @@ LABELS: Final[Mapping[str, str]] = {
     "classical": "warp + colour + Poisson",
     "telea": "OpenCV Telea",
     "navier_stokes": "OpenCV Navier-Stokes",
+    "warp": "landmark warp",
     "filter": "classical filter",
     "reference": "bare reference",
     "roundtrip": "autoencoder round trip",
