@@ -59,7 +59,10 @@ def comic(image: Floats) -> Floats:
 
 
 def oil(image: Floats) -> Floats:
-    """Brush marks: each pixel takes the calmest of eight neighbourhoods around it (Kuwahara).
+    """Thick strokes in warm, strong colours, lit from the upper left.
+
+    Each pixel takes the calmest of eight neighbourhoods around it (Kuwahara; the soft choice is
+    that of Papari et al. 2007, which leaves no staircase), and what is brighter stands out.
 
     Args:
         image: (H, W, 3) in [0, 1].
@@ -67,21 +70,22 @@ def oil(image: Floats) -> Floats:
     Returns:
         (H, W, 3) in [0, 1].
     """
-    radius = max(2, round(_side(image) * 0.022))
-    kernels = _sectors(radius)
+    side = _side(image)
     best, weights = np.zeros_like(image), np.zeros((*image.shape[:2], 1), np.float32)
     squared = image * image
-    for kernel in kernels:
+    for kernel in _sectors(max(2, round(side * 0.023))):
         mean = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
         spread = cv2.filter2D(squared, -1, kernel, borderType=cv2.BORDER_REFLECT_101) - mean * mean
-        # Papari et al. 2007: a soft choice leaves no staircase between neighbourhoods.
         weight = 1 / (1e-4 + np.maximum(spread, 0).sum(2, keepdims=True)) ** 4
         best += mean * weight
         weights += weight
-    painted = best / weights
-    lab = cv2.cvtColor(painted.astype(np.float32), cv2.COLOR_RGB2LAB)
-    lab[..., 1:] *= np.float32(1.3)
-    lab[..., 0] = 100 * np.clip(0.5 + 1.12 * (lab[..., 0] / 100 - 0.5), 0, 1)
+    painted = (best / weights).astype(np.float32)
+    lab = cv2.cvtColor(painted, cv2.COLOR_RGB2LAB)
+    height = _blur(lab[..., 0], side * 0.005)
+    slope = cv2.Sobel(height, -1, 1, 0) + cv2.Sobel(height, -1, 0, 1)
+    relief = 9 * np.tanh(slope * (side / 256) / 14)
+    lab[..., 0] = 100 * np.clip(0.52 + 1.2 * (lab[..., 0] / 100 - 0.5), 0.04, 0.97) + relief
+    lab[..., 1:] = lab[..., 1:] * np.float32(1.55) + _colour(2.0, 7.0)
     return np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1).astype(np.float32)
 
 
@@ -122,8 +126,8 @@ def _mix(dark: Floats, light: Floats, amount: Floats) -> Floats:
     return np.asarray(dark * (1 - share) + light * share, np.float32)
 
 
-def _colour(*rgb: float) -> Floats:
-    return np.array(rgb, np.float32)
+def _colour(*values: float) -> Floats:
+    return np.array(values, np.float32)
 
 
 def _sectors(radius: int) -> list[Floats]:
