@@ -168,6 +168,11 @@ def fill_rest(
     closed = cv2.morphologyEx((front > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     whole = ndimage.binary_fill_holes(closed).astype(np.float32)
     whole = np.maximum(cv2.GaussianBlur(whole, (0, 0), max(0.6, size / 300)), front)
+    own = np.asarray(known * (front > TRUST), np.float32)
+    if own.sum() >= 1:
+        seen = known[..., None]
+        inside = image * seen + push_pull(image, own) * (1 - seen)
+        filled = np.asarray(filled + (inside - filled) * whole[..., None], np.float32)
     # What has been guessed already is no open ground.
     share = np.clip(1 - 4 * known, 0, 1) * (1 - whole)
     if share.mean() < LEAST:
