@@ -10,6 +10,7 @@ from torch import Tensor
 
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
 from facex.geometry.drive import FaceGeometry, Sliders, combine
+from facex.geometry.features import with_features
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import BLENDSHAPES, REGIONS, Factor
@@ -56,15 +57,20 @@ def result_geometry(motion: Motion, faces: Mapping[str, FaceGeometry]) -> FaceGe
         gaze_pitch=motion.gaze_pitch,
         expression=dict(motion.blendshapes),
     )
-    return combine(
-        faces[TARGET],
-        identity=other(motion.shape),
-        pose=other(motion.pose),
-        expression=other(motion.expression),
-        gaze=other(motion.gaze),
-        relative=motion.relative,
-        sliders=sliders,
-    )
+
+    def shaped(name: str) -> FaceGeometry:
+        return combine(
+            faces[TARGET],
+            identity=other(name),
+            pose=other(motion.pose),
+            expression=other(motion.expression),
+            gaze=other(motion.gaze),
+            relative=motion.relative,
+            sliders=sliders,
+        )
+
+    donors = {region: shaped(name) for region, name in motion.features.items()}
+    return with_features(shaped(motion.shape), donors)
 
 
 def token_inputs(

@@ -219,9 +219,10 @@ class RegionAssembler:
     def _turn_eyes(
         self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
     ) -> tuple[Floats, Floats]:
-        """Paint the eyes anew if the edit turns them."""
+        """Paint the eyes anew if the edit turns them: another's look where the target does."""
         name, size = self.plan.pixels[Region.EYES], image.shape[0]
-        if not self.plan.motion.turns_eyes or name not in self.pictures:
+        turned_in = self.plan.motion.turns_eyes or name != TARGET
+        if not turned_in or name not in self.pictures:
             return image, cover
         source = self.pictures[name]
         pixels = source.pixels

@@ -64,6 +64,9 @@ PLACE_REGIONS: Final[Mapping[PlaceKind, Region]] = MappingProxyType(
 )
 """The region that a placed picture becomes."""
 
+SHAPED: Final = (Region.BROWS, Region.EYES, Region.NOSE, Region.LIPS)
+"""Regions whose shape comes along with their pixels."""
+
 _TOKEN_FACTORS: Final = (
     Factor.IDENTITY,
     Factor.POSE,
@@ -80,6 +83,7 @@ class Motion:
 
     Attributes:
         shape: picture of the face shape (identity coefficients and residual).
+        features: pictures of the shape of single features that have another one.
         pose: picture of the rotation of the head.
         expression: picture of the expression coefficients.
         gaze: picture of the gaze; the target's is eye in head, another's in the camera frame.
@@ -94,6 +98,7 @@ class Motion:
     """
 
     shape: str = TARGET
+    features: Mapping[Region, str] = field(default_factory=dict)
     pose: str = TARGET
     expression: str = TARGET
     gaze: str = TARGET
@@ -124,7 +129,7 @@ class Motion:
     def is_still(self) -> bool:
         """Whether the mesh of the result is that of the target."""
         moves = self.turns_head or self.changes_expression or self.turns_eyes
-        return self.shape == TARGET and not moves
+        return self.shape == TARGET and not self.features and not moves
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,14 @@ class Plan:
     def faces(self) -> frozenset[str]:
         """Pictures that must be decomposed: all but ``none`` and what is only placed."""
         motion = self.motion
-        used = {motion.shape, motion.pose, motion.expression, motion.gaze, TARGET}
+        used = {
+            motion.shape,
+            *motion.features.values(),
+            motion.pose,
+            motion.expression,
+            motion.gaze,
+            TARGET,
+        }
         return frozenset((used | {*self.tokens.values(), *self.pixels.values()}) - {NONE})
 
 
@@ -227,8 +239,10 @@ def _pixels(step: Step) -> dict[Region, str]:
 def _motion(step: Step, pixels: Mapping[Region, str]) -> Motion:
     own_face = all(pixels[region] == TARGET for region in FACE_REGIONS)
     sliders: Sliders = step.sliders
+    shape = TARGET if own_face else _or_target(step.identity)
     return Motion(
-        shape=TARGET if own_face else _or_target(step.identity),
+        shape=shape,
+        features={r: pixels[r] for r in SHAPED if pixels[r] not in (shape, NONE)},
         pose=_or_target(step.pose),
         expression=_or_target(step.expression),
         gaze=_or_target(step.gaze),
