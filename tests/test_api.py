@@ -124,7 +124,7 @@ ERRORS: dict[str, tuple[type[facex.FaceXError], str, Wrong]] = {
     "no task": (RecipeError, "did you mean 'swap'", lambda m, p: m.edit(p, "swop")),
     "no region": (RecipeError, "lips", lambda m, p: m.attribute(p, p, ["lipz"])),
     "no blendshape": (RecipeError, "jawOpen", lambda m, p: m.expression(p, {"jawOpne": 1})),
-    "no style": (ModelNotFound, "pencil", lambda m, p: m.stylize(p, "pencil")),
+    "no style": (ModelNotFound, "did you mean 'pencil'", lambda m, p: m.stylize(p, "pencl")),
     "no picture": (ImageRejected, "the picture", lambda m, p: m.decompose(b"this is no picture")),
     "no file": (ImageRejected, "gone.png", lambda m, p: m.decompose("gone.png")),
     "no steps": (OptionError, "steps", lambda m, p: EditOptions(steps=0)),

@@ -46,7 +46,7 @@ def make_case(
 
 def other_roles(protocol: Protocol) -> list[str]:
     """Roles that somebody else than the target plays."""
-    return [role for role, who in protocol.pictures.items() if who == "other"]
+    return [role for role, who in protocol.pictures.items() if who != "self"]
 
 
 def named_faces(

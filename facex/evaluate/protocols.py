@@ -26,7 +26,7 @@ from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET, nearest_name
 from facex.recipes.yaml_source import read_yaml
 
-Who = Literal["other", "self"]
+Who = Literal["other", "self", "same"]
 
 
 class Protocol(BaseModel):
@@ -44,7 +44,7 @@ class Protocol(BaseModel):
     variants: tuple[dict[str, Any], ...] = ({},)
     hole: Hole | None = None
     damage: str | None = None
-    truth: bool = False
+    truth: str = ""
     keep_steps: bool = False
     metrics: tuple[str, ...]
     baselines: tuple[str, ...]
@@ -134,11 +134,14 @@ def choose_protocols(words: Iterable[str]) -> list[Protocol]:
 def cases_of(protocol: Protocol, faces: FaceSet) -> list[Case]:
     """The whole fixed list of a protocol on a set of faces.
 
-    Everybody is edited once at most, and gives at most once in each role.
+    Everybody is edited once at most, and gives at most once in each role. Where a role is another
+    photo of the same person, only people with several photos are edited.
     """
     faces_of: dict[str, list[str]] = {}
     for name in faces.names:
         faces_of.setdefault(faces.person(name), []).append(name)
+    if "same" in protocol.pictures.values():
+        faces_of = {person: names for person, names in faces_of.items() if len(names) > 1}
     count = min(protocol.count, len(faces_of))
     targets = _ordered(faces_of, f"{protocol.seed}:{TARGET}")
     roles = {
@@ -146,10 +149,17 @@ def cases_of(protocol: Protocol, faces: FaceSet) -> list[Case]:
         for role, who in protocol.pictures.items()
         if who == "other"
     }
+
+    def own(target: str, role: str, who: Who) -> str:
+        if who == "self":
+            return target
+        rest = [name for name in faces_of[faces.person(target)] if name != target]
+        return min(rest, key=lambda name: _order(f"{protocol.seed}:{role}", name))
+
     cases = []
     for number in range(count):
         pictures = {
-            role: roles[role][number] if who == "other" else targets[number]
+            role: roles[role][number] if who == "other" else own(targets[number], role, who)
             for role, who in protocol.pictures.items()
         }
         seed = int(_order(f"{protocol.seed}:case", str(number))[:8], 16)

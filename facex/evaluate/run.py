@@ -33,6 +33,9 @@ OURS: Final = "ours"
 MEASURE_VERSION: Final = 1
 """Goes up when a metric changes, so that kept numbers are not mixed with new ones."""
 
+_LIGHT: Final = {"pictures", "identity", "style", "distribution", "same_person"}
+"""Metrics that read embeddings and features alone: no gaze, pose or parsing of the output."""
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -167,7 +170,7 @@ class Runner:
     def _galleries(self, protocol: Protocol, whole: Sequence[Case]) -> dict[str, Gallery]:
         if "identity" not in protocol.metrics:
             return {}
-        roles = [TARGET, *(r for r, who in protocol.pictures.items() if who == "other")]
+        roles = [TARGET, *(r for r, who in protocol.pictures.items() if who != "self")]
         members = {role: [case.faces[role] for case in whole] for role in roles}
         self._read_gallery({name for names in members.values() for name in names})
         return {role: self._gallery(names) for role, names in members.items()}
@@ -215,7 +218,7 @@ class Runner:
             if system == TARGET:  # read already
                 found = [self._faces_read[case.target] for case in chunk]
             else:
-                found = self.judge.read(pictures)
+                found = self.judge.read(pictures, light=set(protocol.metrics) <= _LIGHT)
             for case, picture, reading in zip(chunk, pictures, found, strict=True):
                 view = self._view(protocol, system, case, picture, reading, galleries)
                 values: Values = {}
@@ -251,7 +254,8 @@ class Runner:
             plans=plans,
             owners=owners(plans),
             galleries=galleries,
-            truth=given.pictures[TARGET] if protocol.truth else None,
+            truth=given.pictures[protocol.truth] if protocol.truth else None,
+            truth_reading=given.readings[protocol.truth] if protocol.truth else None,
             hole=given.hole,
             edit=edit,
             steps=self._steps(protocol, case) if system == OURS else [],

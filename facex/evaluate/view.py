@@ -68,6 +68,7 @@ class View:
         owners: role of each factor that is not the target's.
         galleries: by role.
         truth: the true answer, where there is one.
+        truth_reading: of the true answer.
         hole: ``(S, S)`` in [0, 1], the inpainted part.
         edit: ``(S, S)`` in [0, 1], what the system said may change.
         steps: picture and reading after each step of a chain.
@@ -83,6 +84,7 @@ class View:
     owners: Mapping[str, str]
     galleries: Mapping[str, Gallery]
     truth: Pixels | None = None
+    truth_reading: Reading | None = None
     hole: Floats | None = None
     edit: Floats | None = None
     steps: Sequence[tuple[Pixels, Reading]] = field(default_factory=list)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,19 +14,23 @@ from hypothesis import strategies as st
 
 from facex.errors import OptionError
 from facex.evaluate.bootstrap import mean_interval
+from facex.evaluate.faces import FaceSet
 from facex.evaluate.groups import gaps, groups_of, ita
 from facex.evaluate.masks import Hole, covered_share, hole_mask
 from facex.evaluate.metrics.distribution import frechet_distance, kernel_distance
 from facex.evaluate.metrics.identity import measures
 from facex.evaluate.metrics.motion import gaze_angle, rotation_angle, slope
 from facex.evaluate.metrics.pictures import PSNR_LIMIT, psnr, ssim
+from facex.evaluate.metrics.same_person import laid_on
 from facex.evaluate.metrics.style import filtered
 from facex.evaluate.metrics.style import measure as style_measure
 from facex.evaluate.perceptual import Network
-from facex.evaluate.protocols import choose_protocols, protocol_table
+from facex.evaluate.protocols import cases_of, choose_protocols, protocol_table
 from facex.evaluate.view import Gallery, View
+from facex.imaging.warp import Similarity
 from facex.recipes.plan import plan_recipe
 from facex.recipes.schema import Recipe
+from tests.fors import made_up
 
 
 def picture(seed: int) -> np.ndarray:
@@ -140,3 +147,33 @@ def test_a_style_is_reached_by_its_filter_and_not_by_the_photo() -> None:
     assert reached(photo)["style_reached"] == pytest.approx(0)
     assert reached(pixels) == pytest.approx({"style_lpips": 0, "style_reached": 1})
     assert reached(pixels, "another") == {}
+
+
+def test_a_photo_that_was_moved_is_laid_back() -> None:
+    size = 256
+    points = made_up.landmarks(size=size)
+    photo = (made_up.textured(0, size) * 255).astype(np.uint8)
+    move = Similarity.from_parts(scale=1.1, rotation=0.1, shift=(-20.0, -25.0))
+    matrix = np.array(move.matrix)
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    moved = cv2.warpAffine(photo, matrix, (size, size), flags=cv2.INTER_CUBIC)
+    there = points.copy()
+    there[:, :2] = move.apply(points[:, :2])
+    back, face = laid_on(moved, {"points": there}, {"points": points})
+    assert psnr(back[face], photo[face]) > 22
+    assert psnr(moved[face], photo[face]) < psnr(back[face], photo[face]) - 5
+
+
+def test_another_photo_of_a_person_is_of_that_person(tmp_path: Path) -> None:
+    names = [f"p{person}-{photo}" for person in range(5) for photo in range(1 + person % 3)]
+    rows = {name: {"person": name.split("-")[0]} for name in names}
+    faces = FaceSet(tmp_path, tuple(sorted(names)), rows)
+    for name in ("same-face", "same-motion"):
+        protocol = protocol_table()[name]
+        cases = cases_of(protocol, faces)
+        assert len(cases) == 3  # three people have more than one photo
+        for case in cases:
+            (other,) = case.pictures.values()
+            assert other != case.target
+            assert faces.person(other) == faces.person(case.target)
+        assert protocol.truth in case.faces

@@ -386,5 +386,6 @@ def test_the_module_runs_as_accelerate_launches_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "facex.train", str(path), "--set", "kind=painter"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    told = f"facex: {path}: kind: 'painter' is unknown; expected generator (mini) or sd15"
+    kinds = "generator (mini), style (mini) or sd15"
+    told = f"facex: {path}: kind: 'painter' is unknown; expected {kinds}"
     assert done.stderr.strip() == told
