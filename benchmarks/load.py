@@ -3,7 +3,7 @@
 
 Starts ``facex serve`` on a free port with a short queue, so that clients are sent away (429) and
 have to come back when they were told to. Counts what was accepted, what came out, and what did
-not; samples the memory of the server's process, in which the workers are threads.
+not; samples the memory of the server's processes, the worker's among them.
 
     python benchmarks/load.py --clients 8 --jobs 200
 """
