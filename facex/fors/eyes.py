@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
 from facex.geometry.topology import EYES, IRISES
+from facex.geometry.visibility import EYE_SHUT, eye_openness
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-_OPEN: Final = 0.22
-"""Height over width of an eye below which it is too closed to be painted."""
 _RINGS, _SPOKES = 24, 96
 """Samples of the iris along the radius and around."""
 _RIM: Final = 1.18
@@ -48,7 +47,7 @@ def paint_turned_eyes(
     painted = np.zeros(image.shape[:2], np.float32)
     for eye, iris in zip(EYES, IRISES, strict=True):
         lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
-        if min(_openness(lids), _openness(place)) < _OPEN:
+        if min(eye_openness(lids), eye_openness(place)) < EYE_SHUT:
             continue
         mask = _polygon(place, image.shape[0], 1)
         box = _box(place, image.shape[0])
@@ -130,20 +129,21 @@ def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float
     map_y = centre[1] + ring[:, None] * np.sin(turn) - 0.5
     maps = map_x.astype(np.float32), map_y.astype(np.float32)
     colours = cv2.remap(source, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    seen = cv2.remap(opening, *maps, cv2.INTER_LINEAR)
+    # Between narrow lids nothing lies deep inside: half is seen, and what is hardly seen is lid.
+    seen = np.clip((cv2.remap(opening, *maps, cv2.INTER_LINEAR) - 0.25) / 0.4, 0, 1)
+    total = colours * seen[..., None]
     # The same height on the other side first, then below, then the ring's mean.
     spokes = np.arange(_SPOKES)
     for other in ((_SPOKES // 2 - spokes) % _SPOKES, -spokes % _SPOKES):
-        lent, there = colours[:, other], seen[:, other]
-        share = ((1 - seen) * there)[..., None]
-        colours = colours * (1 - share) + lent * share
-        seen = seen + (1 - seen) * there
-    total = seen.sum(1, keepdims=True)
-    mean = (colours * seen[..., None]).sum(1, keepdims=True) / np.maximum(total, 1e-3)[..., None]
-    for row in range(_RINGS):
-        if total[row, 0] < 1:
-            mean[row] = mean[max(row - 1, 0)]
-    filled = colours * seen[..., None] + mean * (1 - seen[..., None])
+        lent, there = total[:, other], seen[:, other]
+        total = total + lent * (1 - seen)[..., None]
+        seen = seen + there * (1 - seen)
+    amount = seen.sum(1)
+    mean = total.sum(1) / np.maximum(amount, 1e-3)[:, None]
+    for row in range(1, _RINGS):
+        if amount[row] < 1:
+            mean[row] = mean[row - 1]
+    filled = total + mean[:, None] * (1 - seen)[..., None]
     return np.asarray(filled, np.float32)
 
 
@@ -155,13 +155,6 @@ def _disc(points: Points, iris: tuple[int, ...]) -> tuple[Points, float]:
 def _carried(point: Points, source: Points, place: Points) -> Points:
     affine = np.linalg.lstsq(np.c_[source, np.ones(len(source))], place, rcond=None)[0]
     return np.asarray(np.array([*point, 1.0]) @ affine)
-
-
-def _openness(lids: Points) -> float:
-    across = lids[8] - lids[0]
-    width = max(float(np.linalg.norm(across)), 1e-3)
-    normal = np.array([-across[1], across[0]]) / width
-    return float(np.ptp(lids @ normal)) / width
 
 
 def _polygon(ring: Points, height: int, grow: int, width: int | None = None) -> Floats:

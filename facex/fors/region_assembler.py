@@ -209,11 +209,11 @@ class RegionAssembler:
                 if layer not in GROUND:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
-        image, cover = self._turn_eyes(image, cover, regions)
-        image, cover = self._mend_mouth(image, cover, regions)
         for part in carried.values():
             if part.field is not None:
                 image, cover = mend_tears(image, cover, part.field)
+        image, cover = self._turn_eyes(image, cover, regions)
+        image, cover = self._mend_mouth(image, cover, regions)
         return _Painted(image, cover, 1 - behind, regions)
 
     def _turn_eyes(

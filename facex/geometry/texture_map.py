@@ -29,8 +29,10 @@ from facex.geometry.raster import (
 from facex.geometry.shape_model import Mesh, ShapeModel, bundled_mesh, mesh_of
 from facex.geometry.topology import EYES, IRISES, POINT_COUNT
 from facex.geometry.visibility import (
+    EYE_SHUT,
     SourceBuffer,
     area_ratios,
+    eye_openness,
     inside_opening,
     mouth_visibility,
     surface_visibility,
@@ -281,6 +283,9 @@ def _openings(
         at = np.flatnonzero(in_eye & np.isin(first, eye))
         moving = list(eye + iris)
         if at.size == 0 or np.array_equal(source[moving], result[moving]):
+            continue
+        if eye_openness(source[list(eye)]) < EYE_SHUT:
+            # A lid is no eyeball: it does not turn with the look.
             continue
         xy = np.stack([drawing.x[at], drawing.y[at]], axis=1)
         shift[at] = _eyeball(source, result, iris, xy, shift[at])

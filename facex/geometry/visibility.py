@@ -20,6 +20,9 @@ _STRETCH_SOFT: Final = 3.0
 _STRETCH_HARD: Final = 7.0
 """Area growth, relative to the whole face's, where a texture begins to be useless and is."""
 
+EYE_SHUT: Final = 0.16
+"""Height over width below which an eye shows no iris: where it looks cannot be seen or changed."""
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -58,6 +61,14 @@ def inside_opening(ring: Doubles, xy: Floats, source_hw: tuple[int, int]) -> Flo
     )[:, 0]
     soft = max(source_hw) / 256 * factor
     return smoothstep(-1.2 * soft, 0.0, signed)
+
+
+def eye_openness(lids: Doubles) -> float:
+    """Height over width of an eye, of the points (16, 2+) around its opening."""
+    across = lids[8, :2] - lids[0, :2]
+    width = max(float(np.linalg.norm(across)), 1e-3)
+    normal = np.array([-across[1], across[0]]) / width
+    return float(np.ptp(lids[:, :2] @ normal)) / width
 
 
 def area_ratios(source: Doubles, result: Doubles, mesh: Mesh) -> Floats:

@@ -383,7 +383,8 @@ def test_folder_of_extractors_loads_what_was_saved(tmp_path, crop) -> None:
             fields.update(one(crop, fields))
             again.update(two(crop, again))
     for name, tensor in fields.items():
-        assert torch.equal(tensor, again[name]), name
+        # Convolutions of the same weights may differ in the last bit with their place in memory.
+        torch.testing.assert_close(tensor, again[name], msg=lambda text, n=name: f"{n}: {text}")
 
 
 def test_clip_accepts_the_names_of_the_published_file(tmp_path) -> None:

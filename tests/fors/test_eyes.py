@@ -70,3 +70,14 @@ def test_eyes_that_do_not_turn_and_closed_eyes_stay_as_they_are() -> None:
         source = drawn(before)
         image, _ = paint_turned_eyes(source, source, before, after)
         np.testing.assert_array_equal(image, source)
+
+
+@pytest.mark.parametrize("height", [4.5, 6.0, 10.0])
+def test_irises_of_narrow_eyes_keep_their_colour(height: float) -> None:
+    before, after = landmarks(0, height), landmarks(8, height)
+    image, _ = paint_turned_eyes(drawn(before), drawn(before), before, after)
+    for centre in CENTRES:
+        # The lid's shadow may darken it; neither lid nor white may be mixed in.
+        np.testing.assert_array_less(
+            image[int(centre[1]) + 1, int(centre[0] + 8)], np.add(IRIS, 0.04)
+        )
