@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.eyes import paint_turned_eyes
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
+from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import close_lips, keep_teeth
@@ -34,40 +36,18 @@ from facex.geometry.texture_map import (
     scale_points,
 )
 from facex.recipes.plan import Plan
+from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.floating]
 
-NONE: Final = "none"
-TARGET: Final = "target"
-
-LAYERS: Final[tuple[tuple[Region, ...], ...]] = (
-    (Region.BACKGROUND, Region.CLOTH),
-    (Region.NECK,),
-    (Region.EARS,),
-    FACE_REGIONS,
-    (Region.HAIR,),
-    (Region.GLASSES,),
-    (Region.HAT,),
-)
-"""Painting order, back to front."""
-
-GROUND: Final = LAYERS[:2]
-"""Layers that do not belong to the head."""
-
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
 
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
-_HAT: Final = PARSING_CLASSES.index("hat")
-_WORN: Final = 0.01
-"""Share of a picture from which a hat is one."""
 SPARE: Final = "spare"
 """Name of a picture that lends skin in place of the target, as training needs it."""
-
-STAYS_PUT: Final = frozenset({Region.BACKGROUND, Region.CLOTH})
-"""Regions of the target that do not follow its head."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +108,7 @@ class RegionAssembler:
         mask: Floats | None = None,
     ) -> None:
         self.pictures, self.mask = pictures, mask
-        self.plan = plan = _with_hat(plan, pictures)
+        self.plan = plan = with_hat(plan, pictures)
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
         # Another person's shape alone moves nothing of what stays the target's.
@@ -146,12 +126,18 @@ class RegionAssembler:
             for region in STAYS_PUT:
                 self.masks[TARGET][region] = self.masks[TARGET][region] * rim
         self.colours: dict[str, ColourMap | None] = {}
+        self.bare: Floats | None = None
+        self._own: Floats | None = None
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
         """Paint the reference at ``size`` px (default: the crop's own size)."""
         size = self.target.crop_size if size is None else size
         target = _resized(self.target.pixels, size)
-        painted = self._paint(target)
+        carried = {name: self._carry(name, size) for name in self._origins()}
+        self._compare_colours(carried, target)
+        self._tone()
+        own = _resized(self._pixels(TARGET), size)
+        painted = self._paint(own, carried)
         edit = self._edit(painted.regions, size)
         # Along borders the layers' soft masks cover a pixel only together: still known.
         known = np.clip((painted.cover - 0.25) / 0.35, 0, 1)
@@ -167,7 +153,7 @@ class RegionAssembler:
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
             if self._lends and ((1 - known) * edit).mean() > LEAST:
-                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(target))
+                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
             points = scale_points(self.result, size / self._crop)
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
@@ -183,10 +169,9 @@ class RegionAssembler:
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
-    def _paint(self, target: Floats) -> _Painted:
+    def _paint(self, target: Floats, carried: Mapping[str, _Carried]) -> _Painted:
         """All layers, back to front."""
         size = target.shape[0]
-        carried = {name: self._carry(name, size) for name in self._origins()}
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
         behind = np.ones_like(cover)
         regions: dict[Region, Floats] = {}
@@ -287,16 +272,17 @@ class RegionAssembler:
         self, name: str, layer: tuple[Region, ...], carried: _Carried, target: Floats
     ) -> tuple[Floats, Floats]:
         """Pixels of a picture in the result's place, and where they are really shown."""
-        field, size = carried.field, target.shape[0]
-        if field is None or (name == TARGET and layer[0] in STAYS_PUT):
-            return target, np.ones((size, size), np.float32)
-        picture = self.pictures[name]
-        image = _drawn(field, picture.pixels)
-        shown = field.visible
-        if layer == FACE_REGIONS and carried.mirrored is not None:
-            image, shown = self._mirror_hidden(name, field, carried.mirrored, image)
-        if name != TARGET and self.plan.factors[Factor.LIGHT] == TARGET:
-            image = self._recolour(name, layer, carried, image, target)
+        if carried.field is None or (name == TARGET and layer[0] in STAYS_PUT):
+            return target, np.ones(target.shape[:2], np.float32)
+        image, shown = self._drawn_layer(name, layer, carried.field, carried.mirrored)
+        return self._recolour(name, layer, image), shown
+
+    def _drawn_layer(
+        self, name: str, layer: tuple[Region, ...], field: WarpField, mirrored: WarpField | None
+    ) -> tuple[Floats, Floats]:
+        image, shown = _drawn(field, self._pixels(name)), field.visible
+        if layer == FACE_REGIONS and mirrored is not None:
+            image, shown = self._mirror_hidden(name, field, mirrored, image)
         return image, shown
 
     def _mirror_hidden(
@@ -323,31 +309,47 @@ class RegionAssembler:
         masks = self.masks[name]
         return np.minimum(sum((masks[r] for r in wanted), np.zeros_like(masks[Region.SKIN])), 1)
 
-    def _recolour(
-        self,
-        name: str,
-        layer: tuple[Region, ...],
-        carried: _Carried,
-        image: Floats,
-        target: Floats,
-    ) -> Floats:
-        if name not in self.colours:
-            size = target.shape[0]
-            skin = [Region.SKIN, Region.NOSE, Region.BEARD]
-            shown = sum(self._region(name, region, carried, size) for region in skin)
-            own = sum(_resized(self.masks[TARGET][region], size) for region in skin)
+    def _compare_colours(self, carried: Mapping[str, _Carried], target: Floats) -> None:
+        """How each picture is brought into the target's light, by the skin that both show."""
+        if self.plan.factors[Factor.LIGHT] != TARGET:
+            return
+        size = target.shape[0]
+        own = sum(_resized(self.masks[TARGET][region], size) for region in SKIN)
+        for name, part in carried.items():
+            if name == TARGET or name in self.colours or part.field is None:
+                continue
+            image, _ = self._drawn_layer(name, FACE_REGIONS, part.field, part.mirrored)
+            shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.colours[name] = match_light(
-                image, np.asarray(shown, np.float32), target, np.asarray(own, np.float32)
+                image,
+                np.asarray(shown, np.float32),
+                target,
+                np.asarray(own, np.float32),
+                keep=self.plan.factors[Factor.TEXTURE] == name,
             )
-        colours = self.colours[name]
+
+    def _tone(self) -> None:
+        """Give the target's own bare skin the complexion of the face that is put into it."""
+        tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
+        if tone is not None and self.plan.toned:
+            masks = self.masks[TARGET]
+            self.bare = bare_skin(masks, self.target, self.plan.toned)
+            self._own = toned(self.target.pixels, self.bare, masks, tone)
+
+    def _pixels(self, name: str) -> Floats:
+        """A picture's pixels, the target's with the complexion that they take on."""
+        if name == TARGET and self._own is not None:
+            return self._own
+        return self.pictures[name].pixels
+
+    def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
+        colours = self.colours.get(name)
         if colours is None:
             return image
-        if layer == (Region.HAIR,) or layer == (Region.HAT,):
-            # Hair keeps its own colour: only the strength of the light is taken over, in part.
-            light = np.float32(1 + 0.5 * (np.clip(colours.scale[0], 0.8, 1.25) - 1))
-            zero = np.zeros(3, np.float32)
-            colours = ColourMap(zero, np.array([light, 1, 1], np.float32), zero)
-        return colours.apply(image)
+        if layer[0] in (Region.HAIR, Region.HAT):
+            return colours.plain().apply(image)
+        relit = colours.apply(image)
+        return relit if layer[0] != Region.GLASSES else through_glasses(image, relit, colours)
 
     @property
     def _lends(self) -> bool:
@@ -377,7 +379,7 @@ class RegionAssembler:
         if carried.field is None:
             return Lender(target, skin, jaw, _resized(teeth, size))
         shown = carried.field.visible
-        image = _drawn(carried.field, self.pictures[name].pixels)
+        image = _drawn(carried.field, self._pixels(name))
         teeth = _drawn(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, teeth)
 
@@ -401,24 +403,16 @@ class RegionAssembler:
                 elif self.still and self.plan.pixels[region] == TARGET and layer in LAYERS[4:]:
                     # The target's own hair, glasses and hat stay in front of what is edited.
                     front = np.maximum(front, _resized(own[region], size))
+        if self.bare is not None:
+            # Pasting softens inwards: what is toned lies inside of what may change.
+            bare = grow(_resized(self.bare, size), max(1, round(size * FRINGE)))
+            now, front = np.maximum(now, bare), front * (1 - bare)
         edit = np.minimum(np.maximum(now, before), 1)
         # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
         small = edit.mean() < 0.03
         wide = small or Region.HAIR in self.plan.edit
         grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
-
-
-def _with_hat(plan: Plan, pictures: Mapping[str, FacePicture]) -> Plan:
-    """Hair under a hat comes with the hat: alone it would leave a head without a top."""
-    name = plan.pixels[Region.HAIR]
-    if name == TARGET or name not in pictures or plan.pixels[Region.HAT] == name:
-        return plan
-    if (pictures[name].parsing == _HAT).mean() < _WORN:
-        return plan
-    return replace(
-        plan, pixels={**plan.pixels, Region.HAT: name}, edit=frozenset({*plan.edit, Region.HAT})
-    )
 
 
 def with_colours(assembler: RegionAssembler, colours: Mapping[str, ColourMap | None]) -> None:

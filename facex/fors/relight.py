@@ -3,12 +3,14 @@
 
 Two steps, both smooth and both the same at every resolution: the skin's mean and spread in CIELAB
 are matched, then the low frequencies of lightness are taken from the target where both show skin,
-which carries the direction of the light without any of the target's features.
+which carries the direction of the light without any of the target's features. A difference of the
+means that no light explains is complexion: most of it stays, and the bare skin of the target that
+stays in the picture is toned by it instead (:meth:`ColourMap.rest`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import cv2
@@ -18,10 +20,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 _MIN_PIXELS: Final = 80
-_COMPLEXION: Final = np.array([22.0, 10.0, 14.0], np.float32)
+_COMPLEXION: Final = np.array([15.0, 7.0, 9.0], np.float32)
 """Differences of mean skin in L, a, b that are taken for light alone."""
+_TAKEN: Final = 0.2
+"""Share of what is beyond that is taken all the same, as the two are not told apart surely."""
+_SHINE: Final = 0.25
+"""Share by which lightness above a brightened mean is held back."""
 _MEANS: Final = (8.0, 92.0)
-"""Limits of mean lightness: beyond them no power moves one to the other."""
+"""Limits of mean lightness that is moved."""
 _COLOURED: Final = 12.0
 """Chroma of a mean from which on neutral pixels are highlights, not skin in coloured light."""
 _LEAST_SHARE: Final = 0.25
@@ -38,6 +44,7 @@ class ColourMap:
         pivot: (3,) the mean colour that is moved.
         scale: (3,) factor per channel on the distance from it.
         gap: (3,) by which the mean is moved.
+        left: (3,) by which it is then still off the target's mean: complexion.
         gain: (64, 64) factor on lightness over the result's crop, or None.
     """
 
@@ -45,6 +52,7 @@ class ColourMap:
     scale: Floats
     gap: Floats
     gain: Floats | None = None
+    left: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
 
     def apply(self, image: Floats) -> Floats:
         """Recolour an ``(H, W, 3)`` RGB image in [0, 1]."""
@@ -61,12 +69,30 @@ class ColourMap:
         return np.clip(rgb, 0, 1)
 
     def lightness(self, light: Floats) -> Floats:
-        """Lightness 0 to 100 without the gain: a power that moves the mean and keeps both ends."""
+        """Lightness 0 to 100 without the gain, black and white staying what they are.
+
+        More light multiplies luminance; towards white it gives way. The odds of luminance are
+        multiplied, so that shadows stay as deep as under a brighter lamp.
+        """
         mean = float(self.pivot[0])
         spread = np.clip((light - mean) * self.scale[0] + mean, 0, 100)
-        new = float(np.clip(mean + self.gap[0], *_MEANS))
-        power = np.log(new / 100) / np.log(float(np.clip(mean, *_MEANS)) / 100)
-        return np.asarray(100 * (spread / 100) ** power, np.float32)
+        old, new = (np.clip(x, *_MEANS) for x in (mean, mean + float(self.gap[0])))
+        factor = _odds(_luminance(new)) / _odds(_luminance(old))
+        y = _luminance(spread)
+        moved = _lightness(factor * y / (1 + (factor - 1) * y))
+        # Highlights of dark skin are the lamp's mirror image: they grow less than the skin does.
+        shine = np.maximum(moved - new, 0) * (_SHINE if new > old else 0)
+        return np.asarray(moved - shine, np.float32)
+
+    def plain(self) -> ColourMap:
+        """For what keeps its own colour (hair, frames): the strength of the light, in part."""
+        light = np.float32(1 + 0.5 * (np.clip(self.scale[0], 0.8, 1.25) - 1))
+        zero = np.zeros(3, np.float32)
+        return ColourMap(zero, np.array([light, 1, 1], np.float32), zero)
+
+    def rest(self) -> ColourMap:
+        """The map that gives the target's own skin the complexion of what is put into it."""
+        return ColourMap(self.pivot + self.gap + self.left, np.ones(3, np.float32), -self.left)
 
     def _share(self, chroma: Floats) -> Floats:
         """How much of the gap of colour a pixel takes: what has none of the mean's takes little."""
@@ -83,6 +109,7 @@ def match_light(
     target: Floats,
     target_skin: Floats,
     *,
+    keep: bool = True,
     spread: tuple[float, float] = (0.75, 1.35),
     shading: float = 0.7,
 ) -> ColourMap | None:
@@ -93,6 +120,7 @@ def match_light(
         source_skin: ``(H, W)`` in [0, 1], where it shows skin.
         target: ``(H, W, 3)`` RGB in [0, 1].
         target_skin: ``(H, W)`` in [0, 1].
+        keep: whether the source keeps its complexion.
         spread: limits of the factor on each channel's standard deviation.
         shading: how much of the target's low-frequency lightness is taken, 0 to 1.
 
@@ -105,21 +133,45 @@ def match_light(
     lab_t = cv2.cvtColor(np.ascontiguousarray(target), cv2.COLOR_RGB2LAB)
     mean_s, std_s = _moments(lab_s, source_skin)
     mean_t, std_t = _moments(lab_t, target_skin)
+    whole = mean_t - mean_s
+    gap = _tempered(whole) if keep else whole
+    moved = ColourMap(mean_s, np.ones(3, np.float32), gap).lightness(lab_s[..., 0])
+    std_s[0] = _moments(moved[..., None], source_skin)[1][0]
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
     # The spread of the colour channels is mostly complexion (lips, freckles): change it less.
     scale[1:] = np.sqrt(scale[1:])
-    plain = ColourMap(mean_s, scale.astype(np.float32), _tempered(mean_t - mean_s))
+    plain = ColourMap(mean_s, scale.astype(np.float32), gap, left=whole - gap)
     if shading <= 0:
         return plain
-    light = plain.lightness(lab_s[..., 0])
-    gain = _shading_gain(light, source_skin, lab_t[..., 0], target_skin, shading)
+    # Shadows are compared, not complexions.
+    light, other = plain.lightness(lab_s[..., 0]), plain.rest().lightness(lab_t[..., 0])
+    gain = _shading_gain(light, source_skin, other, target_skin, shading)
     return replace(plain, gain=gain)
 
 
 def _tempered(gap: Floats) -> Floats:
-    """A gap of CIELAB means, the part beyond what light explains halved: it is complexion."""
+    """Of a gap of CIELAB means what light explains, and little of the rest: it is complexion."""
     beyond = np.maximum(np.abs(gap) - _COMPLEXION, 0)
-    return np.asarray(gap - np.sign(gap) * beyond * np.float32(0.5), np.float32)
+    return np.asarray(gap - np.sign(gap) * beyond * np.float32(1 - _TAKEN), np.float32)
+
+
+def _luminance(light: Floats | float) -> Floats:
+    """CIELAB lightness 0 to 100 to relative luminance 0 to 1."""
+    root = (np.asarray(light, np.float32) + 16) / 116
+    return np.asarray(
+        np.where(root > 6 / 29, root**3, (root - 4 / 29) * 3 * (6 / 29) ** 2), np.float32
+    )
+
+
+def _lightness(luminance: Floats) -> Floats:
+    """The inverse of :func:`_luminance`."""
+    high = np.cbrt(luminance)
+    low = luminance / (3 * (6 / 29) ** 2) + 4 / 29
+    return np.asarray(116 * np.where(luminance > (6 / 29) ** 3, high, low) - 16, np.float32)
+
+
+def _odds(share: Floats) -> float:
+    return float(share / (1 - share))
 
 
 def _moments(lab: Floats, mask: Floats) -> tuple[Floats, Floats]:

@@ -178,6 +178,15 @@ class Plan:
     steps: int | None
 
     @property
+    def toned(self) -> frozenset[Region]:
+        """Bare skin of the target beside another's face: it takes on that face's complexion."""
+        owner = self.pixels[Region.SKIN]
+        keeps = self.factors[Factor.TEXTURE] == owner and self.factors[Factor.LIGHT] == TARGET
+        if owner in (TARGET, NONE) or not keeps or self.by_mask or self.reference != "warped":
+            return frozenset()
+        return frozenset(r for r in (Region.NECK, Region.EARS) if self.pixels[r] == TARGET)
+
+    @property
     def faces(self) -> frozenset[str]:
         """Pictures that must be decomposed: all but ``none`` and what is only placed."""
         motion = self.motion

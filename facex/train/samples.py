@@ -53,9 +53,10 @@ def _step(**fields: Any) -> Plan:
     return plan_step(Step(**fields))
 
 
+# A view of the same person: what differs is light, none of it complexion.
 _SWAP: Final = {
     "identity": "source",
-    "texture": "source",
+    "texture": "target",
     "regions": {"face": "source", "glasses": "source"},
 }
 PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
@@ -65,7 +66,7 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
         0.16,
         _step(
             identity="source",
-            texture="source",
+            texture="target",
             hair="source",
             regions={"head": "source"},
             edit=("head",),

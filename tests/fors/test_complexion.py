@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A face of another complexion: the skin beside it goes with it, everything else stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facex.fors.complexion import SKIN, through_glasses
+from facex.fors.relight import match_light
+from facex.types import Region
+from tests.fors import made_up
+from tests.fors.made_up import SIZE
+from tests.fors.test_region_assembler import SWAP, assembled, inner, plan_of
+
+BROWN, PALE = (0.28, 0.18, 0.13), (0.86, 0.7, 0.62)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(BROWN, PALE), (PALE, BROWN)])
+def test_the_neck_goes_with_the_face(mine: Any, theirs: Any) -> None:
+    points = made_up.landmarks(size=88) + [20, 8, 0]
+    source, target = made_up.picture(mine), made_up.picture(theirs, points)
+    found = assembled(plan_of(**SWAP, edit=["face"]), source, target)
+    face = found.image[inner(target, *SKIN, rim=3)].mean(0)
+    throat = inner(target, Region.NECK, rim=3)
+    neck = found.image[throat].mean(0)
+    assert abs(face - neck).max() < 0.04
+    between = (np.array(mine).mean(), np.array(theirs).mean())
+    assert min(between) + 0.05 < face.mean() < max(between) - 0.05
+    assert found.edit[throat].min() > 0.9
+    hair = inner(target, Region.HAIR, rim=8)
+    assert (found.edit[hair] == 0).all()
+    np.testing.assert_array_equal(found.image[hair], target.pixels[hair])
+
+
+def test_who_takes_the_texture_of_the_target_takes_its_complexion() -> None:
+    source, target = made_up.picture(BROWN), made_up.picture(PALE)
+    plan = plan_of(**{**SWAP, "texture": "target"}, edit=["face"])
+    found = assembled(plan, source, target)
+    face = found.image[inner(target, *SKIN, rim=3)].mean(0)
+    np.testing.assert_allclose(face, PALE, atol=0.05)
+    assert (found.edit[inner(target, Region.NECK, rim=6)] == 0).all()
+
+
+def test_black_frames_stay_black_before_a_face_that_turns_pale() -> None:
+    ones = np.ones((SIZE, SIZE), np.float32)
+    grain = np.random.default_rng(0).normal(0, 0.01, (SIZE, SIZE, 1)).astype(np.float32)
+    skin = np.array(BROWN, np.float32) + grain
+    colours = match_light(skin, ones, np.array(PALE, np.float32) + grain, ones)
+    assert colours is not None
+    image = skin.copy()
+    image[:10] = 0.03
+    relit = colours.apply(image)
+    shown = through_glasses(image, relit, colours)
+    assert shown[:10].mean() < 0.06
+    np.testing.assert_allclose(shown[10:], relit[10:], atol=1e-5)
