@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facex.errors import Interrupted, OptionError
+from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation
-from facex.fors.motion import geometry_of, result_geometry, token_inputs
+from facex.fors.motion import geometry_of, look_of, result_geometry, token_inputs
 from facex.fors.place import place_picture
 from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
+    follow,
     higher_resolution,
-    with_colours,
 )
 from facex.fors.region_masks import FacePicture, eye_openings, grow
 from facex.frc.guidance import Guidance
@@ -126,6 +127,7 @@ class StepRunner:
         pipeline: the generator.
         timings: gets the seconds of each stage.
         styled: gives the generator with the personalised base of a name.
+        gaze: reads where eyes look, so that those that are placed look where they shall.
     """
 
     def __init__(
@@ -133,8 +135,10 @@ class StepRunner:
         pipeline: FaceXPipeline,
         timings: dict[str, float],
         styled: StyledPipelines,
+        gaze: Extractor,
     ) -> None:
         self.pipeline, self.timings, self.styled = pipeline, timings, styled
+        self.gaze = gaze
 
     def run(
         self,
@@ -228,7 +232,8 @@ class StepRunner:
         pictures = {name: picture_of(face) for name, face in located.items()}
         crop_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
         points = result.landmarks[0].double().numpy()
-        assembler = RegionAssembler(pictures, plan, points, crop_mask)
+        look = look_of(result, self.gaze)
+        assembler = RegionAssembler(pictures, plan, points, crop_mask, look)
         reference = assembler.assemble()
         native_size = min(max(target.native_size, size), settings.size or MAX_NATIVE, MAX_NATIVE)
         native = reference
@@ -269,7 +274,7 @@ class StepRunner:
         pictures = higher_resolution(small.pictures, images)
         native_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
         assembler = RegionAssembler(pictures, plan, points, native_mask)
-        with_colours(assembler, small.colours)
+        follow(assembler, small)
         return assembler.assemble(size)
 
     def _generate(
@@ -390,7 +395,7 @@ def _placed_eyes(plan: Plan, target: LocatedFace, points: NDArray[np.float64], s
     """Openings of eyes that an edit turns; of the target's own also what lids open or shut."""
     motion = plan.motion
     eyes = np.zeros((size, size), np.float32)
-    if motion.turns_eyes or motion.changes_expression:
+    if motion.turns_eyes or motion.changes_expression or plan.pixels[Region.EYES] != TARGET:
         eyes = eye_openings(points, size)
     if motion.changes_expression and plan.pixels[Region.EYES] == TARGET:
         before = target.representation.landmarks[0].double().numpy()

@@ -9,13 +9,17 @@ the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
+from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import EYE_SHUT, eye_openness
 
@@ -30,8 +34,84 @@ _LID_SHADE: Final = 0.3
 """How much darker the iris is right under the upper lid."""
 
 
+_AIMS: Final = 6
+"""How often a look is read and corrected."""
+_AIMED: Final = 0.02
+"""Radians by which a look may be off."""
+_AIM_GAIN: Final = (0.7, 2.5)
+"""Limits of the turn of an iris for each radian by which the look is off."""
+_AIM_MOST: Final = 0.6
+"""Radians by which a look is corrected at most."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the eyes of the result shall look, and who says where they do.
+
+    Attributes:
+        wanted: ``(2, 2)`` right and left eye, pitch and yaw in radians, camera frame.
+        read: the gaze ``(2, 2)`` of a picture ``(S, S, 3)`` in [0, 1] with landmarks in its pixels.
+    """
+
+    wanted: Floats
+    read: Callable[[Floats, Points], Floats]
+
+
+def aim_eyes(
+    image: Floats, source: Floats, source_points: Points, result_points: Points, look: Look
+) -> Floats:
+    """By how much the eyes must be turned further until they seem to look where they shall.
+
+    Lids, the shape of another person's eyes and the depth of the sockets make the same iris look
+    elsewhere; a network that reads the painted eyes sees that.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1], the reference so far.
+        source: as for :func:`paint_turned_eyes`.
+        source_points: likewise.
+        result_points: likewise.
+        look: what is wanted.
+
+    Returns:
+        ``(2,)`` pitch and yaw in radians, the same for both eyes.
+    """
+    turn, best, least = np.zeros(2, np.float32), np.zeros(2, np.float32), np.inf
+    gain, last = np.ones(2, np.float32), None
+    for _ in range(_AIMS):
+        points = turned_irises(result_points, look.wanted, turn)
+        painted, where = paint_turned_eyes(image, source, source_points, points, turn)
+        error = np.asarray(look.wanted - look.read(painted, points), np.float32).mean(0)
+        if (size := float(np.linalg.norm(error))) < least:
+            best, least = turn, size
+        if size < _AIMED or where.max() == 0:
+            break
+        if last is not None:
+            # How much turn it took for how much of a change, angle by angle.
+            step, seen = turn - last[0], last[1] - error
+            ratio = step / np.where(np.abs(seen) < 1e-3, 1e-3, seen)
+            gain = np.where(np.abs(step) > 0.02, np.clip(ratio, *_AIM_GAIN), gain)
+        last = turn, error
+        turn = np.clip(turn + gain * error, -_AIM_MOST, _AIM_MOST).astype(np.float32)
+    return best
+
+
+def turned_irises(points: Points, gaze: Floats, turn: Floats) -> Points:
+    """Landmarks ``(478, 3)`` with the irises turned by ``(2,)`` from a gaze ``(2, 2)``."""
+    result = points.copy()
+    for eye, iris in enumerate(IRISES):
+        _, radius = _disc(points, iris)
+        before = torch.from_numpy(np.asarray(gaze[eye], np.float32))
+        step = gaze_direction(before + torch.from_numpy(turn)) - gaze_direction(before)
+        result[list(iris)] += EYEBALL_TO_IRIS * radius * step.double().numpy()
+    return result
+
+
 def paint_turned_eyes(
-    image: Floats, source: Floats, source_points: Points, result_points: Points
+    image: Floats,
+    source: Floats,
+    source_points: Points,
+    result_points: Points,
+    turn: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Paint both eyes of a picture at the place and with the look of the result.
 
@@ -40,6 +120,7 @@ def paint_turned_eyes(
         source: ``(h, w, 3)`` in [0, 1], the picture that shows the eyes, of any resolution.
         source_points: ``(478, 3)`` in pixels of ``source``.
         result_points: ``(478, 3)`` in pixels of ``image``.
+        turn: ``(2,)`` radians by which they are turned further than ``image`` has them already.
 
     Returns:
         The reference and where it was painted, ``(S, S)`` in [0, 1].
@@ -54,6 +135,8 @@ def paint_turned_eyes(
         if box is None:
             continue
         patch, cover = _eye(source, source_points, result_points, eye, iris, box)
+        if turn is not None and cover.any():
+            cover = np.maximum(cover, _amount(EYEBALL_TO_IRIS * float(np.linalg.norm(turn))))
         rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
         weight = (mask[rows, columns] * cover)[..., None]
         image = image.copy()
@@ -117,8 +200,13 @@ def _eye(
     eyeball = eyeball + (disc - eyeball) * alpha
     # A small turn changes little, and then the warp is sharper.
     moved = np.linalg.norm(there - _carried(own, lids, place)) / radius
-    amount = np.float32(np.clip((moved - 0.08) / 0.2, 0, 1))
+    amount = _amount(float(moved))
     return np.asarray(eyeball, np.float32), np.full(alpha.shape[:2], amount, np.float32)
+
+
+def _amount(moved: float) -> np.float32:
+    """How far an eye is painted whose iris moves by so many of its radii."""
+    return np.float32(np.clip((moved - 0.08) / 0.2, 1e-3, 1))
 
 
 def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float) -> Floats:

@@ -5,15 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
+from facex.fors.eyes import Look
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.geometry.features import with_features
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import BLENDSHAPES, REGIONS, Factor
+
+Floats = NDArray[np.float32]
 
 
 def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
@@ -110,6 +116,24 @@ def token_inputs(
         if origin != NONE:
             present[name] = faces[origin].region_present[:, index].cpu()
     return inputs, present
+
+
+def look_of(result: FaceGeometry, extractor: Extractor) -> Look:
+    """Where the eyes of a result ``(1, ...)`` look, and who says where painted ones do.
+
+    Args:
+        result: its geometry.
+        extractor: provides ``gaze`` of crops with landmarks.
+    """
+    device = result.gaze.device
+
+    def read(image: Floats, points: NDArray[np.float64]) -> Floats:
+        crop = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] * 2 - 1
+        landmarks = torch.from_numpy(points).float()[None]
+        found = extractor(crop.to(device), {"landmarks": landmarks.to(device)})["gaze"]
+        return np.asarray(found[0].float().cpu().numpy(), np.float32)
+
+    return Look(result.gaze[0].float().cpu().numpy(), read)
 
 
 def motion_inputs(geometry: FaceGeometry, crop_size: int) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
-from facex.fors.eyes import paint_turned_eyes
+from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, turned_irises
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
@@ -98,6 +98,7 @@ class RegionAssembler:
         plan: which region comes from whom.
         result_landmarks: ``(478, 3)`` mesh of the result in units of the target's crop.
         mask: the user's mask ``(S, S)`` in [0, 1] when the plan edits by mask.
+        look: where the eyes shall look; without, their irises are placed by geometry alone.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class RegionAssembler:
         plan: Plan,
         result_landmarks: Points,
         mask: Floats | None = None,
+        look: Look | None = None,
     ) -> None:
-        self.pictures, self.mask = pictures, mask
+        self.pictures, self.mask, self.look = pictures, mask, look
+        self.turn: Floats | None = None
         self.plan = plan = with_hat(plan, pictures)
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
@@ -213,7 +216,11 @@ class RegionAssembler:
         pixels = source.pixels
         own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
         place = scale_points(self.result, size / self._crop)
-        turned, painted = paint_turned_eyes(image, pixels, own, place)
+        if self.look is not None:
+            if self.turn is None:
+                self.turn = aim_eyes(image, pixels, own, place, self.look)
+            place = turned_irises(place, self.look.wanted, self.turn)
+        turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
         # Glasses stay before the eyes.
         share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
         image = np.asarray(image + (turned - image) * share[..., None], np.float32)
@@ -415,9 +422,10 @@ class RegionAssembler:
         return np.clip(grown * (1 - front), 0, 1)
 
 
-def with_colours(assembler: RegionAssembler, colours: Mapping[str, ColourMap | None]) -> None:
-    """Use the colour maps of another resolution, so that both references agree."""
-    assembler.colours.update(colours)
+def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
+    """Use what was found at another resolution, so that both references agree."""
+    assembler.colours.update(small.colours)
+    assembler.look, assembler.turn = small.look, small.turn
 
 
 def higher_resolution(

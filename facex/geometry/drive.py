@@ -319,8 +319,8 @@ def _expression(
     return values
 
 
-def _direction(gaze: Tensor) -> Tensor:
-    """Unit vectors (..., 3) of angles (..., [pitch, yaw])."""
+def gaze_direction(gaze: Tensor) -> Tensor:
+    """Unit vectors (..., 3) of angles (..., [pitch, yaw]), camera frame."""
     pitch, yaw = gaze[..., 0], gaze[..., 1]
     return torch.stack([pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
 
@@ -330,7 +330,7 @@ def _turned_gaze(owner: FaceGeometry, rotation: Tensor) -> Tensor:
     if rotation is owner.rotation:
         return owner.gaze
     change = rotation @ owner.rotation.mT
-    direction = _direction(owner.gaze) @ change.mT
+    direction = gaze_direction(owner.gaze) @ change.mT
     pitch = torch.asin((-direction[..., 1]).clamp(-1, 1))
     return torch.stack([pitch, torch.atan2(direction[..., 0], -direction[..., 2])], dim=-1)
 
@@ -385,7 +385,7 @@ def _with_irises(
             placed = place(centred, pose)
         if bool(turn[:, eye].any()):
             radius = (placed[:, 1:] - placed[:, :1]).norm(dim=-1).mean(dim=1)
-            step = _direction(looks[:, eye] + turn[:, eye]) - _direction(looks[:, eye])
+            step = gaze_direction(looks[:, eye] + turn[:, eye]) - gaze_direction(looks[:, eye])
             placed = placed + (EYEBALL_TO_IRIS * radius[:, None] * step)[:, None]
         result[:, points] = placed
     return result

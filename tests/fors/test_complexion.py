@@ -20,7 +20,7 @@ BROWN, PALE = (0.28, 0.18, 0.13), (0.86, 0.7, 0.62)
 
 @pytest.mark.parametrize(("mine", "theirs"), [(BROWN, PALE), (PALE, BROWN)])
 def test_the_neck_goes_with_the_face(mine: Any, theirs: Any) -> None:
-    points = made_up.landmarks(size=88) + [20, 8, 0]
+    points = made_up.landmarks(size=88) + np.array([20, 8, 0])
     source, target = made_up.picture(mine), made_up.picture(theirs, points)
     found = assembled(plan_of(**SWAP, edit=["face"]), source, target)
     face = found.image[inner(target, *SKIN, rim=3)].mean(0)

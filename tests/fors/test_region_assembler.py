@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
+    follow,
     higher_resolution,
-    with_colours,
 )
 from facex.fors.region_masks import FacePicture, beard_of, region_masks, trim_face
 from facex.fors.relight import match_light
@@ -259,7 +259,7 @@ def test_the_same_reference_at_every_resolution() -> None:
     assert low.colours.keys() == {"source"}
     images = {"target": made_up.textured(0, 4 * SIZE), "source": made_up.textured(1, 3 * SIZE)}
     large = RegionAssembler(higher_resolution(pictures, images), plan, target.landmarks)
-    with_colours(large, low.colours)
+    follow(large, small)
     high = large.assemble(4 * SIZE)
     assert high.image.shape == (4 * SIZE, 4 * SIZE, 3)
     assert high.colours["source"] is low.colours["source"]
