@@ -326,7 +326,7 @@ class FaceX:
         """
         timings, options = {} if timings is None else timings, options or EditOptions()
         plans = prepared.plans
-        runner = StepRunner(self.pipeline, timings, self.styled, self.model.ford.provider("gaze"))
+        runner = StepRunner(self.pipeline, timings, self.styled, self.model.ford)
         settings = StepSettings(
             seed=options.seed,
             steps=options.steps or self.model.index.steps,

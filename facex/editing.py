@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facex.errors import Interrupted, OptionError
-from facex.ford.extractor import Extractor
+from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
 from facex.fors.motion import geometry_of, look_of, result_geometry, token_inputs
 from facex.fors.place import place_picture
+from facex.fors.portrait import portraits
 from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
-    follow,
-    higher_resolution,
 )
 from facex.fors.region_masks import FacePicture, eye_openings, grow
+from facex.fors.resolution import follow, higher_resolution
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, settle
 from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
@@ -127,7 +127,7 @@ class StepRunner:
         pipeline: the generator.
         timings: gets the seconds of each stage.
         styled: gives the generator with the personalised base of a name.
-        gaze: reads where eyes look, so that those that are placed look where they shall.
+        ford: reads where placed eyes look, and knows the albedo that its codes stand for.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class StepRunner:
         pipeline: FaceXPipeline,
         timings: dict[str, float],
         styled: StyledPipelines,
-        gaze: Extractor,
+        ford: FORD,
     ) -> None:
         self.pipeline, self.timings, self.styled = pipeline, timings, styled
-        self.gaze = gaze
+        self.ford = ford
 
     def run(
         self,
@@ -232,8 +232,9 @@ class StepRunner:
         pictures = {name: picture_of(face) for name, face in located.items()}
         crop_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
         points = result.landmarks[0].double().numpy()
-        look = look_of(result, self.gaze)
-        assembler = RegionAssembler(pictures, plan, points, crop_mask, look)
+        look = look_of(result, self.ford.provider("gaze"))
+        drawn = portraits(plan, reps, self.ford)
+        assembler = RegionAssembler(pictures, plan, points, crop_mask, look, drawn)
         reference = assembler.assemble()
         native_size = min(max(target.native_size, size), settings.size or MAX_NATIVE, MAX_NATIVE)
         native = reference

@@ -101,9 +101,7 @@ class Editor:
         self.model, self.faces = model, faces
         self.settings = StepSettings(seed=seed, steps=steps or model.model.index.steps)
         self.timings: dict[str, float] = {}
-        self._runner = _BatchRunner(
-            model.pipeline, self.timings, model.styled, model.model.ford.provider("gaze")
-        )
+        self._runner = _BatchRunner(model.pipeline, self.timings, model.styled, model.model.ford)
         self._known: OrderedDict[str, LocatedFace] = OrderedDict()
 
     @property

@@ -83,7 +83,7 @@ def aim_eyes(
         error = np.asarray(look.wanted - look.read(painted, points), np.float32).mean(0)
         if (size := float(np.linalg.norm(error))) < least:
             best, least = turn, size
-        if size < _AIMED or where.max() == 0:
+        if size < _AIMED or (turn.any() and where.max() == 0):
             break
         if last is not None:
             # How much turn it took for how much of a change, angle by angle.
@@ -134,11 +134,14 @@ def paint_turned_eyes(
         box = _box(place, image.shape[0])
         if box is None:
             continue
-        patch, cover = _eye(source, source_points, result_points, eye, iris, box)
-        if turn is not None and cover.any():
-            cover = np.maximum(cover, _amount(EYEBALL_TO_IRIS * float(np.linalg.norm(turn))))
+        found = _eye(source, source_points, result_points, eye, iris, box)
+        if found is None:
+            continue
+        patch, cover = found
+        if turn is not None:
+            cover = max(cover, _amount(EYEBALL_TO_IRIS * float(np.linalg.norm(turn))))
         rows, columns = slice(box[1], box[3]), slice(box[0], box[2])
-        weight = (mask[rows, columns] * cover)[..., None]
+        weight = (mask[rows, columns] * np.float32(cover))[..., None]
         image = image.copy()
         image[rows, columns] += (patch - image[rows, columns]) * weight
         painted[rows, columns] = np.maximum(painted[rows, columns], weight[..., 0])
@@ -152,23 +155,24 @@ def _eye(
     eye: tuple[int, ...],
     iris: tuple[int, ...],
     box: tuple[int, int, int, int],
-) -> tuple[Floats, Floats]:
-    """The eyeball in a box of the result, and how much it should cover what was there."""
+) -> tuple[Floats, float] | None:
+    """The eyeball in a box of the result, and how much it should cover what was there.
+
+    None where too little of it is seen.
+    """
     lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
     own, own_radius = _disc(source_points, iris)
     there, radius = _disc(result_points, iris)
-    shape = (box[3] - box[1], box[2] - box[0])
-    nothing = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
     opening = _polygon(lids, source.shape[0], -1, source.shape[1])
     # The white: everything between the lids that is no iris, carried on under the iris.
     v, u = np.mgrid[: source.shape[0], : source.shape[1]].astype(np.float32) + 0.5
     distance = np.hypot(u - own[0], v - own[1]) / own_radius
     white = opening * np.clip((distance - _RIM) / 0.15, 0, 1)
     if white.sum() < 0.06 * opening.sum() or opening.sum() < 12:
-        return nothing
+        return None
     near = _box(lids, min(source.shape[:2]), margin=0.6)
     if near is None:
-        return nothing
+        return None
     part = (slice(near[1], near[3]), slice(near[0], near[2]))
     ball = push_pull(np.ascontiguousarray(source[part]), np.ascontiguousarray(white[part]))
     # From lid to lid by the affine map that fits best.
@@ -200,13 +204,12 @@ def _eye(
     eyeball = eyeball + (disc - eyeball) * alpha
     # A small turn changes little, and then the warp is sharper.
     moved = np.linalg.norm(there - _carried(own, lids, place)) / radius
-    amount = _amount(float(moved))
-    return np.asarray(eyeball, np.float32), np.full(alpha.shape[:2], amount, np.float32)
+    return np.asarray(eyeball, np.float32), _amount(float(moved))
 
 
-def _amount(moved: float) -> np.float32:
+def _amount(moved: float) -> float:
     """How far an eye is painted whose iris moves by so many of its radii."""
-    return np.float32(np.clip((moved - 0.08) / 0.2, 1e-3, 1))
+    return float(np.clip((moved - 0.08) / 0.2, 0, 1))
 
 
 def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float) -> Floats:

@@ -10,7 +10,7 @@ photos' original pixels gives the native reference of the correction at native r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -25,9 +25,11 @@ from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import close_lips, keep_teeth
+from facex.fors.portrait import fill_from_components
 from facex.fors.region_masks import FacePicture, beard_of, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
+from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     WarpField,
     apply_warp,
@@ -99,6 +101,8 @@ class RegionAssembler:
         result_landmarks: ``(478, 3)`` mesh of the result in units of the target's crop.
         mask: the user's mask ``(S, S)`` in [0, 1] when the plan edits by mask.
         look: where the eyes shall look; without, their irises are placed by geometry alone.
+        portraits: what is shown of pictures instead of themselves, ``(s, s, 3)`` in [0, 1] each:
+            drawn from their representations, when the plan asks for no reference.
     """
 
     def __init__(
@@ -108,9 +112,11 @@ class RegionAssembler:
         result_landmarks: Points,
         mask: Floats | None = None,
         look: Look | None = None,
+        portraits: Mapping[str, Floats] | None = None,
     ) -> None:
         self.pictures, self.mask, self.look = pictures, mask, look
         self.turn: Floats | None = None
+        self.portraits = dict(portraits or {})
         self.plan = plan = with_hat(plan, pictures)
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
@@ -148,6 +154,8 @@ class RegionAssembler:
         image = painted.image * edit[..., None] + target * (1 - edit[..., None])
         known = np.where(edit < 1e-3, 1.0, known)
         guessing = self.plan.reference == "warped" and not self.plan.by_mask
+        # What is drawn from codes is something to begin with, but nothing that is known.
+        drawn = known if self.portraits else known * (edit < 1e-3)
         if not guessing:
             known = known * (edit < 1e-3)
         image, known = np.asarray(image, np.float32), np.asarray(known, np.float32)
@@ -167,8 +175,11 @@ class RegionAssembler:
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = scale_points(self.result, size / self._crop)
+                labels = self.target.parsing
+                image, known = fill_from_components(image, known, points, labels, bundled_albedo())
                 image, known = fill_from_other_half(image, known, points)
-            image = push_pull(image, known)
+                drawn = known
+            image = push_pull(image, np.asarray(drawn, np.float32))
         geometry = render_position_map(scale_points(self.result, size / self._crop), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
@@ -213,7 +224,7 @@ class RegionAssembler:
         if not turned_in or name not in self.pictures:
             return image, cover
         source = self.pictures[name]
-        pixels = source.pixels
+        pixels = self._pixels(name)
         own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
         place = scale_points(self.result, size / self._crop)
         if self.look is not None:
@@ -234,10 +245,11 @@ class RegionAssembler:
         if name not in self.pictures or (name == TARGET and self.still):
             return image, cover
         source, size = self.pictures[name], image.shape[0]
-        own = scale_points(np.asarray(source.landmarks), source.pixels.shape[0] / source.crop_size)
+        pixels = self._pixels(name)
+        own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
         place = scale_points(self.result, size / self._crop)
         if name == TARGET and skin is not None:
-            image, cover = keep_teeth(image, cover, skin, source.pixels, own, place)
+            image, cover = keep_teeth(image, cover, skin, pixels, own, place)
         return close_lips(image, own, place), cover
 
     @property
@@ -300,7 +312,7 @@ class RegionAssembler:
         Faces are nearly symmetric, so the mirrored picture is a better guess than none; it counts
         as half known, for the generator to correct.
         """
-        pixels = np.ascontiguousarray(self.pictures[name].pixels[:, ::-1])
+        pixels = np.ascontiguousarray(self._pixels(name)[:, ::-1])
         skin = self._face_mask(name)
         mirrored = _drawn(other, pixels)
         usable = other.visible * _drawn(other, np.ascontiguousarray(skin[:, ::-1]))
@@ -347,7 +359,7 @@ class RegionAssembler:
         """A picture's pixels, the target's with the complexion that they take on."""
         if name == TARGET and self._own is not None:
             return self._own
-        return self.pictures[name].pixels
+        return self.portraits[name] if name in self.portraits else self.pictures[name].pixels
 
     def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
         colours = self.colours.get(name)
@@ -420,22 +432,6 @@ class RegionAssembler:
         wide = small or Region.HAIR in self.plan.edit
         grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
-
-
-def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
-    """Use what was found at another resolution, so that both references agree."""
-    assembler.colours.update(small.colours)
-    assembler.look, assembler.turn = small.look, small.turn
-
-
-def higher_resolution(
-    pictures: Mapping[str, FacePicture], images: Mapping[str, NDArray[np.generic]]
-) -> dict[str, FacePicture]:
-    """The same pictures with other pixels of the same crop frames."""
-    return {
-        name: replace(picture, image=images.get(name, picture.image))
-        for name, picture in pictures.items()
-    }
 
 
 def _drawn(field: WarpField, image: Floats) -> Floats:

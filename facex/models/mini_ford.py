@@ -18,9 +18,11 @@ from facex.ford.motion import MotionExtractor, MotionNet
 from facex.ford.parsing import ParsingNet
 from facex.ford.refine import LandmarkRefiner
 from facex.ford.regions import ParsingRegionExtractor
+from facex.geometry.albedo import AlbedoModel
 from facex.geometry.shape_model import ShapeModel
+from facex.models.int8 import WEIGHTS_INT8, load_int8
 
-MINI_FORD = "facex-mini-1"
+MINI_FORD = "facex-mini-2"
 """Name of this set of extractors, kept in every representation."""
 
 
@@ -37,6 +39,8 @@ def load_network(kind: type[Any], folder: Path) -> Any:
             "with --model, or reinstall facex"
         )
     try:
+        if (folder / WEIGHTS_INT8).is_file():
+            return load_int8(kind, folder).eval()
         return kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32).eval()
     except FileNotFoundError as error:
         raise ModelNotFound(f"{folder} has no weights: {error}") from error
@@ -49,9 +53,11 @@ def load_network(kind: type[Any], folder: Path) -> Any:
 def load_mini_ford(folder: Path) -> FORD:
     """Build the extractors of ``folder`` (``motion``, ``gaze``, ``identity``, ``parsing``, ...)."""
     model = ShapeModel.from_folder(folder / "shape_model")
-    # Older model folders have no second look at eyes and mouth.
+    # Older model folders have no second look at eyes and mouth, and no dense albedo.
     second = folder / "refine"
     refiner = load_network(LandmarkRefiner, second) if second.is_dir() else None
+    dense = folder / "albedo"
+    albedo = AlbedoModel.from_folder(dense) if dense.is_dir() else None
     return FORD(
         [
             MotionExtractor(load_network(MotionNet, folder / "motion"), refiner),
@@ -59,7 +65,7 @@ def load_mini_ford(folder: Path) -> FORD:
             GazeExtractor(load_network(GazeNet, folder / "gaze")),
             IdentityExtractor(load_network(IdentityNet, folder / "identity")),
             ParsingRegionExtractor(load_network(ParsingNet, folder / "parsing")),
-            LightTextureExtractor(model),
+            LightTextureExtractor(model, albedo),
         ],
         name=MINI_FORD,
     )

@@ -14,17 +14,17 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facex.ford.gaze import GazeNet, eye_patches, head_angles
 from facex.ford.motion import MotionNet
+from facex.models.int8 import load_state
 from facex.train import augment
 from facex.train.augment import mirror_permutation, to_float
 from facex.train.detection import DetectionTask
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
+from facex.train.gaze import GazeTask
 from facex.train.identity import IdentityTask
 from facex.train.parsing import ParsingTask
 from facex.train.refine import RefineTask
@@ -184,56 +184,6 @@ class ExpressionTask(MotionTask):
         return error * 10, {"blend": round(error.item(), 4)}
 
 
-class GazeTask:
-    """Gaze from eye patches; labels are averaged over the photo and its mirror image."""
-
-    def __init__(self, cache: FaceCache, seed: int) -> None:
-        self.cache, self.rng = cache, np.random.default_rng(seed)
-        data = np.load(cache.folder / "gaze.npz")
-        self.gaze = data["gaze"].astype(np.float32)
-        self.train, self.dev = cache.select("train"), cache.select("dev")
-
-    def model(self) -> GazeNet:
-        """A new network."""
-        return GazeNet()
-
-    def batch(self, size: int) -> Batch:
-        """A random training batch with jittered landmarks."""
-        chosen = self.rng.choice(self.train, size)
-        points = torch.from_numpy(self.cache.points[chosen])
-        points = points + torch.from_numpy(self.rng.normal(0, 0.8, points.shape)).float()
-        views = [augment.photometric(np.asarray(self.cache.faces[i]), self.rng) for i in chosen]
-        patches, _ = eye_patches(to_float(views), points)
-        angles, gaze = head_angles(points), torch.from_numpy(self.gaze[chosen])
-        flip = torch.from_numpy(self.rng.random(size) < 0.5)
-        mirrored = patches.flip(1).flip(-1)
-        patches = torch.where(flip[:, None, None, None, None], mirrored, patches)
-        sign = torch.where(flip, -1.0, 1.0)
-        angles = angles * torch.stack([sign, torch.ones(size), sign], 1)
-        gaze = torch.stack([gaze[:, 0], gaze[:, 1] * sign], 1)
-        return {"patches": patches, "angles": angles, "gaze": gaze}
-
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Robust distance of both eyes' angles."""
-        out = model(batch["patches"], batch["angles"])
-        gap = out - batch["gaze"][:, None]
-        degrees = gap.detach().norm(dim=-1).mean().rad2deg()
-        return F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=0.05), {
-            "deg": round(degrees.item(), 2)
-        }
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Mean angle between the mean of both eyes and the teacher."""
-        found = []
-        for chunk in np.array_split(self.dev, 24):
-            points = torch.from_numpy(self.cache.points[chunk])
-            faces = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
-            patches, _ = eye_patches(faces, points)
-            found.append(model(patches, head_angles(points)).mean(1))
-        gap = torch.cat(found) - torch.from_numpy(self.gaze[self.dev])
-        return {"deg": round(gap.norm(dim=1).mean().rad2deg().item(), 3)}
-
-
 TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
     "detector": DetectionTask,
     "motion": MotionTask,
@@ -265,9 +215,11 @@ def main() -> None:
     task = TASKS[args.network](FaceCache.open(args.cache, args.index), args.seed)
     if isinstance(task, IdentityTask) and args.teachers:
         task.judge_composites(args.teachers)
+    if isinstance(task, GazeTask) and args.teachers:
+        task.paint(args.teachers)
     model = task.model()
     if args.start:
-        weights = load_file(args.start / "diffusion_pytorch_model.safetensors")
+        weights = load_state(args.start)
         model = type(model).from_config(type(model).load_config(args.start))
         # New parts of a network may be missing in old weights; they keep their initialisation.
         unknown = model.load_state_dict(weights, strict=False).unexpected_keys

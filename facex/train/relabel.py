@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from facex.ford.parsing import ParsingNet
+from facex.models.mini_ford import load_network
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 from facex.types import PARSING_MIRROR
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     cache = FaceCache.open(args.cache, args.index)
-    net = ParsingNet.from_pretrained(args.parser).eval()
+    net = load_network(ParsingNet, args.parser)
     labelled = {path.stem for path in (cache.folder / "parsing").glob("*.png")}
     rest = [int(i) for i in cache.select("train") if str(cache.names[i]) not in labelled]
     chosen = np.random.default_rng(args.seed).permutation(rest)[: args.count]

@@ -22,8 +22,10 @@ from facex.ford.regions import COLOUR_FEATURES
 from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.fors.fill import push_pull
 from facex.fors.mirror import fill_from_other_half
+from facex.fors.portrait import PORTRAYED, fill_from_components, portrait
 from facex.fors.region_assembler import SPARE, ReferenceImage, RegionAssembler
 from facex.fors.region_masks import FacePicture
+from facex.geometry.albedo import bundled_albedo
 from facex.geometry.drive import FaceGeometry, combine
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import apply_warp, mesh_warp, render_position_map
@@ -46,6 +48,8 @@ _REPLACED: Final = (0, 13, 16, 17, 18)
 
 _BOTH_HALVES: Final = 0.7
 """Share of holes that are filled from the other half of the face, as an edit does."""
+_CONTINUED: Final = 0.8
+"""Share of holes into which faces are continued by what is seen of them, as an edit does."""
 _FACE: Final = ("skin", "brows", "eyes", "nose", "lips", "beard")
 
 
@@ -60,10 +64,10 @@ _SWAP: Final = {
     "regions": {"face": "source", "glasses": "source"},
 }
 PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
-    ("face", 0.36, _step(**_SWAP, edit=("face", "glasses"))),
+    ("face", 0.28, _step(**_SWAP, edit=("face", "glasses"))),
     (
         "head",
-        0.16,
+        0.13,
         _step(
             identity="source",
             texture="target",
@@ -72,11 +76,13 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
             edit=("head",),
         ),
     ),
-    ("turn", 0.2, _step(pose="driver", expression="driver", gaze="driver", edit=("head",))),
+    ("turn", 0.16, _step(pose="driver", expression="driver", gaze="driver", edit=("head",))),
     ("hole", 0.2, _step(edit="mask")),
     # Where little may change, colours must fit exactly.
-    ("look", 0.04, _step(gaze="driver", edit=("eyes",))),
-    ("part", 0.04, _step(regions={"eyes": "source", "lips": "source"}, edit=("eyes", "lips"))),
+    ("look", 0.03, _step(gaze="driver", edit=("eyes",))),
+    ("part", 0.03, _step(regions={"eyes": "source", "lips": "source"}, edit=("eyes", "lips"))),
+    # From the codes alone.
+    ("drawn", 0.17, _step(regions={"head": "source"}, edit=("head",), reference="none")),
 )
 """Kinds of damage with their share; each stands for several tasks."""
 
@@ -122,6 +128,12 @@ class Codes:
             inputs[region_input(region)] = regions[index][None]
         return inputs
 
+    def drawable(self, row: int) -> dict[str, Tensor] | None:
+        """What a portrait is drawn from; None where the texture is another albedo's code."""
+        if self.arrays["texture"].shape[1] != bundled_albedo().size:
+            return None
+        return {name: torch.from_numpy(self.arrays[name][row : row + 1]) for name in PORTRAYED}
+
     def present(self, row: int) -> dict[str, bool]:
         """Which regions can be seen; everything else always is."""
         seen = self.arrays["region_present"][row]
@@ -162,6 +174,10 @@ class FaceCodes(Protocol):
         """Token inputs without the batch."""
         ...
 
+    def drawable(self, row: int) -> dict[str, Tensor] | None:
+        """What a portrait is drawn from, None if none can be."""
+        ...
+
     def present(self, row: int) -> dict[str, bool]:
         """Which of them can be seen."""
         ...
@@ -185,6 +201,9 @@ class SampleMaker:
         self.rng = np.random.default_rng(seed)
         self.mirror = bundled().mirror.numpy()
         self.shares = np.array([share for _, share, _ in PLANS])
+        if codes.drawable(0) is None:
+            self.shares[[name == "drawn" for name, _, _ in PLANS]] = 0
+        self.shares /= self.shares.sum()
 
     def face(self, row: int) -> FacePicture:
         """A training face as the assembler sees it."""
@@ -205,6 +224,11 @@ class SampleMaker:
         name = PLANS[kind][0]
         if name == "hole":
             reference = self._hole(true)
+        elif name == "drawn":
+            codes = self.codes.drawable(row) or {}
+            drawn = {"source": portrait(codes, bundled_albedo())}
+            pictures = {"target": true, "source": true}
+            reference = RegionAssembler(pictures, plan, true.landmarks, portraits=drawn).assemble()
         elif name in ("turn", "look"):
             reference = self._turned(true, row, plan, "gaze" if name == "look" else "any")
         else:
@@ -278,6 +302,9 @@ class SampleMaker:
         hole = random_hole(self.rng, self.size)
         known = (1 - hole).astype(np.float32)
         image = true.pixels
+        if self.rng.random() < _CONTINUED:
+            points, labels = np.asarray(true.landmarks), true.parsing
+            image, known = fill_from_components(image, known, points, labels, bundled_albedo())
         if self.rng.random() < _BOTH_HALVES:
             image, known = fill_from_other_half(image, known, np.asarray(true.landmarks))
         image = push_pull(image, known)

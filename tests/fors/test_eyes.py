@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facex.fors.eyes import paint_turned_eyes
+from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, turned_irises
 from facex.geometry.topology import EYES, IRISES
 
 SIZE, RADIUS = 256, 9.0
@@ -81,3 +81,31 @@ def test_irises_of_narrow_eyes_keep_their_colour(height: float) -> None:
         np.testing.assert_array_less(
             image[int(centre[1]) + 1, int(centre[0] + 8)], np.add(IRIS, 0.04)
         )
+
+
+@pytest.mark.parametrize("seen", [0.4, 0.8])
+def test_eyes_are_turned_until_they_seem_to_look_where_they_shall(seen: float) -> None:
+    """A reader that sees only a part of every turn, as a network does behind narrow lids."""
+    source = landmarks(0.0, height=14)
+    image = drawn(source)
+    wanted = np.array([[0.0, 0.15], [0.0, 0.15]], np.float32)
+
+    def read(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        moved = np.mean([iris_x(picture, c) - c[0] for c in CENTRES])
+        straight = iris_x(image, CENTRES[0]) - CENTRES[0][0]
+        yaw = seen * (moved - straight) / (2.05 * RADIUS)
+        return np.array([[0.0, yaw], [0.0, yaw]], np.float32)
+
+    look = Look(wanted, read)
+    turn = aim_eyes(image, image, source, source, look)
+    there = turned_irises(source, wanted, turn)
+    painted, _ = paint_turned_eyes(image, image, source, there, turn)
+    assert abs(read(painted, there)[0, 1] - 0.15) < 0.04
+    assert abs(turn[0]) < 0.05
+
+
+def test_eyes_that_cannot_be_painted_are_not_aimed() -> None:
+    shut = landmarks(0.0, height=1.5)
+    image = drawn(shut)
+    look = Look(np.full((2, 2), 0.3, np.float32), lambda picture, points: np.zeros((2, 2)))
+    assert (aim_eyes(image, image, shut, shut, look) == 0).all()

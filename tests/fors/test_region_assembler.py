@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
-    follow,
-    higher_resolution,
 )
 from facex.fors.region_masks import FacePicture, beard_of, region_masks, trim_face
 from facex.fors.relight import match_light
+from facex.fors.resolution import follow, higher_resolution
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGIONS, Region
@@ -243,9 +242,10 @@ def test_a_mask_is_the_edit_and_hides_what_it_covers() -> None:
     assert np.array_equal(found.edit, mask)
     # The other half of the face is a guess, and marked as one.
     assert np.array_equal(found.known[mask < 1], np.ones_like(mask)[mask < 1])
-    assert found.known[mask == 1].max() <= 0.5
+    assert found.known[mask == 1].max() < 0.7
     covered = found.image[41:69, 31:79]
-    assert abs(covered - np.float32(BLUE)).max() < 0.05
+    assert np.median(abs(covered - np.float32(BLUE))) < 0.05
+    assert abs(covered - np.float32((1, 1, 0))).max(-1).min() > 0.3
 
 
 def test_the_same_reference_at_every_resolution() -> None:

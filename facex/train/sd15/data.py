@@ -110,6 +110,10 @@ class Group:
         found = factor_inputs(self.face(row).representation)
         return {name: v[0].float() for name, v in found.items() if not name.startswith("region:")}
 
+    def drawable(self, row: int) -> dict[str, Tensor] | None:
+        """None: the texture of these extractors is no code of an albedo that we can draw."""
+        return None
+
     def present(self, row: int) -> dict[str, bool]:
         """All that `inputs` gives is present."""
         return dict.fromkeys(self.inputs(row), True)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reference at two resolutions: for the generator, and for the pixels of the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.fors.region_assembler import RegionAssembler
+from facex.fors.region_masks import FacePicture
+
+
+def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
+    """Use what was found at another resolution, so that both references agree."""
+    assembler.colours.update(small.colours)
+    assembler.look, assembler.turn, assembler.portraits = small.look, small.turn, small.portraits
+
+
+def higher_resolution(
+    pictures: Mapping[str, FacePicture], images: Mapping[str, NDArray[np.generic]]
+) -> dict[str, FacePicture]:
+    """The same pictures with other pixels of the same crop frames."""
+    return {
+        name: replace(picture, image=images.get(name, picture.image))
+        for name, picture in pictures.items()
+    }
