@@ -40,8 +40,10 @@ _AIMED: Final = 0.02
 """Radians by which a look may be off."""
 _AIM_GAIN: Final = (0.7, 2.5)
 """Limits of the turn of an iris for each radian by which the look is off."""
-_AIM_MOST: Final = 0.6
+_AIM_MOST: Final = 0.4
 """Radians by which a look is corrected at most."""
+_KEPT: Final = 0.8
+"""Share of the seen part of an iris that stays in sight."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,34 @@ def aim_eyes(
             gain = np.where(np.abs(step) > 0.02, np.clip(ratio, *_AIM_GAIN), gain)
         last = turn, error
         turn = np.clip(turn + gain * error, -_AIM_MOST, _AIM_MOST).astype(np.float32)
+        turn = _held(turn, result_points, look.wanted)
     return best
+
+
+def _held(turn: Floats, points: Points, gaze: Floats) -> Floats:
+    """A turn, cut so far that most of the irises that were seen still are."""
+    least = _KEPT * _iris_seen(points)
+    for share in (1.0, 0.8, 0.6, 0.4, 0.2):
+        if _iris_seen(turned_irises(points, gaze, turn * np.float32(share))) >= least:
+            return np.asarray(turn * np.float32(share), np.float32)
+    return np.zeros_like(turn)
+
+
+def _iris_seen(points: Points) -> float:
+    """Share of both irises that lies between the lids."""
+    number = np.arange(_SPOKES) + 0.5
+    radii, angles = np.sqrt(number / _SPOKES), number * np.pi * (1 + 5**0.5)
+    disc = np.stack([radii * np.cos(angles), radii * np.sin(angles)], -1)
+    seen = []
+    for eye, iris in zip(EYES, IRISES, strict=True):
+        centre, radius = _disc(points, iris)
+        ring = np.asarray(points[list(eye), :2], np.float32)
+        inside = [
+            cv2.pointPolygonTest(ring, (float(x), float(y)), False) >= 0
+            for x, y in centre + radius * disc
+        ]
+        seen.append(np.mean(inside))
+    return float(np.mean(seen))
 
 
 def turned_irises(points: Points, gaze: Floats, turn: Floats) -> Points:

@@ -88,11 +88,16 @@ def portraits(plan: Plan, faces: Mapping[str, FaceRepresentation], ford: FORD) -
     }
 
 
+def bare_of(parsing: NDArray[np.uint8]) -> Floats:
+    """Where labels ``(S, S)`` say that bare face is shown, 1 there."""
+    return np.asarray(bare_face(torch.from_numpy(parsing)[None])[0, 0].numpy(), np.float32)
+
+
 def fill_from_components(
     image: Floats,
     known: Floats,
     points: NDArray[np.floating],
-    parsing: NDArray[np.uint8],
+    bare: Floats,
     model: AlbedoModel,
 ) -> tuple[Floats, Floats]:
     """Continue a face into a hole: its light and albedo follow from the part that is seen.
@@ -101,7 +106,7 @@ def fill_from_components(
         image: ``(S, S, 3)`` in [0, 1].
         known: ``(S, S)`` in [0, 1].
         points: ``(478, 3)`` landmarks in pixels.
-        parsing: ``(s, s)`` labels of the face as it was.
+        bare: ``(s, s)`` in [0, 1], where the face itself is shown, see :func:`bare_of`.
         model: the albedo's components.
 
     Returns:
@@ -112,18 +117,17 @@ def fill_from_components(
     side = image.shape[0]
     small = cv2.resize(image, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)
     seen = cv2.resize(known, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)
-    label = cv2.resize(parsing, (_SIZE, _SIZE), interpolation=cv2.INTER_NEAREST)
-    bare = bare_face(torch.from_numpy(label)[None]) * torch.from_numpy(np.float32(seen > 0.99))
-    if float(bare.mean()) < _LEAST_SEEN:
+    own = cv2.resize(bare, (_SIZE, _SIZE), interpolation=cv2.INTER_NEAREST) * (seen > 0.99)
+    own = np.asarray(own, np.float32)
+    if own.mean() < _LEAST_SEEN:
         return image, known
     crop = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None] * 2 - 1
     place = torch.from_numpy(np.asarray(points, np.float64) * (_SIZE / side)).float()[None]
-    light, code = fit_visible(model, crop, place, bare)
+    light, code = fit_visible(model, crop, place, torch.from_numpy(own)[None, None])
     face, shown = draw_face(model.colours(code)[0].numpy(), light[0].numpy(), points, side)
-    skin = (small * bare[0, 0].numpy()[..., None]).sum((0, 1)) / float(bare.sum())
+    skin = (small * own[..., None]).sum((0, 1)) / own.sum()
     mouth = mouth_mask(points, side)[..., None]
     face = np.asarray(face + (draw_mouth(points, side, skin) - face) * mouth, np.float32)
     usable = np.maximum(cv2.erode(shown, np.ones((3, 3), np.uint8)), mouth[..., 0])
     usable = cv2.GaussianBlur(usable, (0, 0), side / 200)
-    own = cv2.resize(np.float32(bare[0, 0].numpy()), (side, side))
-    return borrow(image, known, face, usable, TRUST, match=own)
+    return borrow(image, known, face, usable, TRUST, match=cv2.resize(own, (side, side)))

@@ -25,7 +25,7 @@ from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import close_lips, keep_teeth
-from facex.fors.portrait import fill_from_components
+from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import FacePicture, beard_of, grow, region_masks, trim_face
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
@@ -175,8 +175,8 @@ class RegionAssembler:
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = scale_points(self.result, size / self._crop)
-                labels = self.target.parsing
-                image, known = fill_from_components(image, known, points, labels, bundled_albedo())
+                bare = bare_of(self.target.parsing)
+                image, known = fill_from_components(image, known, points, bare, bundled_albedo())
                 image, known = fill_from_other_half(image, known, points)
                 drawn = known
             image = push_pull(image, np.asarray(drawn, np.float32))

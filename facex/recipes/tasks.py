@@ -125,6 +125,10 @@ def recipe_for_task(
     step: dict[str, Any] = {
         factor.value: TARGET if cell in absent else cell for factor, cell in row.factors.items()
     }
+    if "skin" in chosen and CHOSEN in row.regions:
+        # Skin comes with its complexion, and does not end at the jaw.
+        step[Factor.TEXTURE.value] = row.regions[CHOSEN]
+        chosen = (*chosen, *{"beard"}.difference(chosen))
     step["regions"] = _regions(row, absent, chosen)
     edit = tuple(chosen) or "auto" if row.edit == CHOSEN else row.edit
     step |= {"edit": edit, "reference": row.reference, "kappa": row.kappa, **fields}

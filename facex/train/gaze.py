@@ -28,7 +28,7 @@ _PAINTED: Final = 0.5
 """Share of faces with painted eyes."""
 _TURN: Final = 0.25
 """Deviation of their turn, radians."""
-_FURTHEST: Final = 0.6
+_FURTHEST: Final = 0.5
 _JITTER: Final = 0.8
 """Deviation of the landmarks by which eyes are cut out, pixels of the crop."""
 

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facex.errors import OptionError
 from facex.ford.regions import COLOUR_FEATURES
 from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.fors.fill import push_pull
 from facex.fors.mirror import fill_from_other_half
-from facex.fors.portrait import PORTRAYED, fill_from_components, portrait
+from facex.fors.portrait import PORTRAYED, bare_of, fill_from_components, portrait
 from facex.fors.region_assembler import SPARE, ReferenceImage, RegionAssembler
 from facex.fors.region_masks import FacePicture
 from facex.geometry.albedo import bundled_albedo
@@ -225,7 +226,9 @@ class SampleMaker:
         if name == "hole":
             reference = self._hole(true)
         elif name == "drawn":
-            codes = self.codes.drawable(row) or {}
+            codes = self.codes.drawable(row)
+            if codes is None:
+                raise OptionError("these codes cannot be drawn; make them again (encode_faces)")
             drawn = {"source": portrait(codes, bundled_albedo())}
             pictures = {"target": true, "source": true}
             reference = RegionAssembler(pictures, plan, true.landmarks, portraits=drawn).assemble()
@@ -303,8 +306,8 @@ class SampleMaker:
         known = (1 - hole).astype(np.float32)
         image = true.pixels
         if self.rng.random() < _CONTINUED:
-            points, labels = np.asarray(true.landmarks), true.parsing
-            image, known = fill_from_components(image, known, points, labels, bundled_albedo())
+            points, bare = np.asarray(true.landmarks), bare_of(true.parsing)
+            image, known = fill_from_components(image, known, points, bare, bundled_albedo())
         if self.rng.random() < _BOTH_HALVES:
             image, known = fill_from_other_half(image, known, np.asarray(true.landmarks))
         image = push_pull(image, known)

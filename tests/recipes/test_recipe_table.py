@@ -38,6 +38,7 @@ TABLE: dict[str, tuple[str, dict[str, Any]]] = {
     "head-swap": ("STTTSSTT", {}),
     "attribute lips": ("TTTTTTTT", {"chosen": ["lips"]}),
     "attribute hair": ("TTTTTSTT", {"chosen": ["hair"]}),
+    "attribute skin": ("TTTTSTTT", {"chosen": ["skin"]}),
     "attribute background": ("TTTTTTTS", {"chosen": ["background"]}),
     "pose": ("TDTTTTTT", {"given": ["driver"]}),
     "pose in degrees": ("TTTTTTTT", TURNED),
@@ -53,6 +54,7 @@ FOREIGN_REGIONS: dict[str, tuple[Region, ...]] = {
     "head-swap": HEAD_REGIONS,
     "attribute lips": (Region.LIPS,),
     "attribute hair": (Region.HAIR,),
+    "attribute skin": (Region.SKIN, Region.BEARD),
     "attribute background": (Region.BACKGROUND,),
 }
 EYES_RIDE_ON_THE_HEAD = ("pose", "pose in degrees")

@@ -19,6 +19,7 @@ from facex.errors import OptionError
 from facex.fors.conditioner import Conditioner
 from facex.fors.motion import motion_inputs
 from facex.frc.controller import FaceXController
+from facex.geometry.albedo import bundled_albedo
 from facex.models.klt import KLTAutoencoder
 from facex.models.styles import load_style, style_index, style_names
 from facex.train.generator import GeneratorConfig, GeneratorTrainer, Samples
@@ -58,7 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "identity_tokens": random.normal(size=(FACES, 4, 8)),
         "region_features": random.normal(size=(FACES, len(REGIONS), 20)),
         "region_present": random.random((FACES, len(REGIONS))) > 0.2,
-        "texture": random.normal(size=(FACES, 6)),
+        "texture": 0.3 * random.normal(size=(FACES, bundled_albedo().size)),
         "light": random.normal(size=(FACES, 27)),
         "parsing": np.stack([made_up.parsing(p, SIZE) for p in points]),
     }
