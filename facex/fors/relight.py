@@ -24,6 +24,8 @@ _COMPLEXION: Final = np.array([15.0, 7.0, 9.0], np.float32)
 """Differences of mean skin in L, a, b that are taken for light alone."""
 _TAKEN: Final = 0.2
 """Share of what is beyond that is taken all the same, as the two are not told apart surely."""
+_GLOW: Final = (1.5, 3.0)
+"""Most chroma after a change of light: in shares of what that light would make of it, and more."""
 _SHINE: Final = 0.25
 """Share by which lightness above a brightened mean is held back."""
 _MEANS: Final = (8.0, 92.0)
@@ -64,6 +66,10 @@ class ColourMap:
         if self.gain is not None:
             size = (image.shape[1], image.shape[0])
             light = light * cv2.resize(self.gain, size, interpolation=cv2.INTER_CUBIC)
+        # Less light is less colour, too: in deep shadow nothing glows.
+        own = _length(chroma) * (light + 16) / (lab[..., 0] + 16)
+        most = _GLOW[0] * np.maximum(own, 0) + _GLOW[1]
+        moved = moved * np.minimum(most / np.maximum(_length(moved), 1e-3), 1)[..., None]
         lab = np.concatenate([np.clip(light, 0, 100)[..., None], moved], axis=-1)
         rgb = cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB)
         return np.clip(rgb, 0, 1)
@@ -101,6 +107,10 @@ class ColourMap:
         share = np.clip(chroma @ mean / max(length, 1e-3), _LEAST_SHARE, _MOST_SHARE)
         trust = min(1.0, length**0.5 / _COLOURED)
         return np.asarray(1 + (share - 1) * trust, np.float32)
+
+
+def _length(chroma: Floats) -> Floats:
+    return np.asarray(np.hypot(chroma[..., 0], chroma[..., 1]), np.float32)
 
 
 def match_light(
