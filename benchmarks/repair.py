@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from facex.evaluate.editor import FOREIGN
-from facex.frc.native import correct_native, settle
+from facex.frc.native import compose, settle
 from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import PLANS, Codes, SampleMaker
+from facex.train.samples import FOREIGN, PLANS, Codes, SampleMaker
 from facex.train.sheet import write_sheet
 
 
@@ -44,9 +43,13 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     model = load_model(resolve_model_folder(args.model), torch.device("cpu"), torch.float32)
-    pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
+    pipeline = FaceXPipeline(
+        model.base, model.controller, model.conditioner, harmonizer=model.harmonizer
+    )
     lpips = Teachers(args.teachers).net("lpips_squeeze")
-    maker = SampleMaker(FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0)
+    maker = SampleMaker(
+        FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0, lamps=False
+    )
     bare: dict[str, list[float]] = defaultdict(list)
     answer: dict[tuple[str, int], list[float]] = defaultdict(list)
     shown = []
@@ -89,8 +92,9 @@ def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, ki
     decoded, trust = settle(
         decoded, redecoded, batch["known"], guesses=kind != "hole", foreign=kind in FOREIGN
     )
-    final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
-    return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)
+    images = (batch[name] for name in ("reference", "target", "known", "edit"))
+    final = compose(*images, decoded, redecoded, trust)
+    return (final + pipeline.harmonize(condition_of(batch), final)).clamp(-1, 1)
 
 
 def report(name: str, steps: int, bare: float, answer: float) -> None:

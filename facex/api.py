@@ -83,7 +83,9 @@ class FaceX:
 
     def __init__(self, model: LoadedModel, detector: Detector | None = None) -> None:
         self.model = model
-        self.pipeline = FaceXPipeline(model.base, model.controller, model.conditioner)
+        self.pipeline = FaceXPipeline(
+            model.base, model.controller, model.conditioner, harmonizer=model.harmonizer
+        )
         self.styled = StyledPipelines(self.pipeline, model.folder)
         self.locator = FaceLocator(
             detector or NetDetector(model.detector),

@@ -25,7 +25,7 @@ from facex.fors.region_assembler import (
 from facex.fors.region_masks import FacePicture, eye_openings, grow
 from facex.fors.resolution import follow, higher_resolution
 from facex.frc.guidance import Guidance
-from facex.frc.native import correct_native, settle
+from facex.frc.native import compose, correct_native, enlarge, settle
 from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
 from facex.ground import draw_ground
 from facex.imaging.detail import enlarge_along
@@ -110,6 +110,20 @@ class StepOutcome:
 
 
 @dataclass(frozen=True)
+class _Drawn:
+    """What the model made of a batch, ``(B, C, S, S)`` each, on the CPU."""
+
+    decoded: Tensor
+    redecoded: Tensor
+    trust: Tensor
+    change: Tensor
+    """What the harmonizer adds to the corrected reference."""
+
+    def __getitem__(self, part: slice) -> _Drawn:
+        return _Drawn(self.decoded[part], self.redecoded[part], self.trust[part], self.change[part])
+
+
+@dataclass(frozen=True)
 class _Prepared:
     face: LocatedFace
     condition: EditCondition
@@ -168,7 +182,7 @@ class StepRunner:
         pipeline = self._pipeline(plan)
         with timed(self.timings, "assemble"):
             prepared = [self._prepare(t, others, things, plan, mask, settings) for t in targets]
-        decoded, redecoded, kappa = self._generate(prepared, plan, settings, progress)
+        drawn = self._generate(prepared, plan, settings, progress)
         ground = None
         if plan.style is not None and not plan.by_mask and plan.edit == frozenset(REGIONS):
             with timed(self.timings, "generate"):
@@ -176,9 +190,7 @@ class StepRunner:
         with timed(self.timings, "paste"):
             limit = mask if plan.by_mask else None
             redrawn = plan.style is not None
-            return self._finish(
-                targets, prepared, decoded, redecoded, kappa, limit, ground, redrawn=redrawn
-            )
+            return self._finish(targets, prepared, drawn, limit, ground, redrawn=redrawn)
 
     def _pipeline(self, plan: Plan) -> FaceXPipeline:
         return self.pipeline if plan.style is None else self.styled(plan.style)
@@ -284,7 +296,7 @@ class StepRunner:
         plan: Plan,
         settings: StepSettings,
         progress: StepProgress | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> _Drawn:
         pipeline = self._pipeline(plan)
         condition = EditCondition.cat([item.condition for item in prepared])
         total = plan.steps or settings.steps
@@ -318,27 +330,35 @@ class StepRunner:
             decoded = base.decode(output.latents)
             reference = condition.reference.to(decoded.device)
             redecoded = base.decode(base.encode(reference))
-        trust = output.kappa.float()
+        trust, known = output.kappa.float(), condition.known.to(decoded.device)
+        eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
         if pipeline.controller.config["draw_from_reference"]:
             trusted = plan.kappa * settings.kappa
             decoded, trust = settle(
                 decoded,
                 redecoded,
-                condition.known.to(decoded.device),
+                known,
                 guesses=not plan.by_mask,
                 foreign=plan.factors[Factor.IDENTITY] != TARGET and not plan.by_mask,
-                eyes=torch.cat([item.eyes for item in prepared]).to(decoded.device),
+                eyes=eyes,
                 trusted=trusted,
             )
-        return decoded.cpu(), redecoded.cpu(), trust.cpu()
+        with timed(self.timings, "harmonize"):
+            target, edit = (x.to(decoded.device) for x in (condition.target, condition.edit))
+            whole = compose(reference, target, known, edit, decoded, redecoded, trust)
+            change = self._harmonize(pipeline, condition, whole)
+        return _Drawn(decoded.cpu(), redecoded.cpu(), trust.cpu(), change.cpu())
+
+    def _harmonize(
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor
+    ) -> Tensor:
+        return pipeline.harmonize(condition, composite)
 
     def _finish(
         self,
         targets: Sequence[LocatedFace],
         prepared: Sequence[_Prepared],
-        decoded: Tensor,
-        redecoded: Tensor,
-        kappa: Tensor,
+        drawn: _Drawn,
         limit: Floats | None = None,
         ground: Pixels | None = None,
         *,
@@ -349,19 +369,18 @@ class StepRunner:
         if ground is not None:
             outcome = StepOutcome(ground, np.ones(photo.shape[:2], np.float32))
         for index, item in enumerate(prepared):
-            part = slice(index, index + 1)
-            native = item.native
+            native, own = item.native, drawn[index : index + 1]
             final = correct_native(
                 _tensor(native.image),
                 torch.from_numpy(native.known)[None, None],
-                decoded[part],
-                redecoded[part],
-                kappa[part],
+                own.decoded,
+                own.redecoded,
+                own.trust,
             )
-            picture = _picture(final)
+            picture = _picture(final + enlarge(own.change, final.shape[-2:]))
             if redrawn:
                 small = item.reference.image
-                picture = enlarge_along(_picture(decoded[part]), small, native.image)
+                picture = enlarge_along(_picture(own.decoded), small, native.image)
             outcome.photo, applied = paste_back(
                 outcome.photo,
                 picture,
@@ -375,7 +394,7 @@ class StepRunner:
                 outcome.photo = np.where((limit > 0)[..., None], outcome.photo, photo)
             outcome.mask = np.maximum(outcome.mask, applied)
             outcome.references.append(_bytes(item.reference.image))
-            outcome.outputs.append(_bytes((decoded[index].permute(1, 2, 0).numpy() + 1) / 2))
+            outcome.outputs.append(_bytes((own.decoded[0].permute(1, 2, 0).numpy() + 1) / 2))
             outcome.faces.append(item.face.representation)
         return outcome
 

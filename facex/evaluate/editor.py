@@ -20,7 +20,7 @@ from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.masks import hole_mask
 from facex.evaluate.protocols import Case, Protocol
 from facex.evaluate.store import folder_digest
-from facex.frc.native import correct_native, settle
+from facex.frc.native import compose, settle
 from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
 from facex.imaging.warp import Similarity
@@ -31,8 +31,6 @@ from facex.timing import timed
 
 Floats = NDArray[np.float32]
 
-FOREIGN: Final = ("face", "head")
-"""Kinds of damage that stand for taking another person's face."""
 KEPT_FACES: Final = 96
 """Decomposed faces that stay in memory, about a megabyte each."""
 
@@ -69,16 +67,14 @@ class _BatchRunner(StepRunner):
         with timed(self.timings, "assemble"):
             rows = zip(targets, others, plans, masks, strict=True)
             prepared = [self._prepare(t, o, {}, p, m, settings) for t, o, p, m in rows]
-        decoded, redecoded, kappa = self._generate(prepared, plans[0], settings, None)
+        drawn = self._generate(prepared, plans[0], settings, None)
         with timed(self.timings, "paste"):
             parts = [slice(i, i + 1) for i in range(len(targets))]
             return [
                 self._finish(
                     targets[p],
                     prepared[p],
-                    decoded[p],
-                    redecoded[p],
-                    kappa[p],
+                    drawn[p],
                     redrawn=plans[0].style is not None,
                 )
                 for p in parts
@@ -183,6 +179,8 @@ class Editor:
         return to_array(base.decode(base.encode(to_tensor(pixels).to(base.device))))
 
     def _repair(self, protocol: Protocol, cases: Sequence[Case]) -> list[Edited]:
+        from facex.train.samples import FOREIGN
+
         conditions = [self._damaged(str(protocol.damage), case) for case in cases]
         # As in an edit: a face that came by a foreign mesh is somebody's whose likeness counts.
         foreign = protocol.damage in FOREIGN
@@ -204,8 +202,16 @@ class Editor:
                 decoded, trust = settle(
                     decoded, redecoded, condition.known, guesses=True, foreign=foreign
                 )
-            final = correct_native(condition.reference, condition.known, decoded, redecoded, trust)
-            final = final * condition.edit + condition.target * (1 - condition.edit)
+            final = compose(
+                condition.reference,
+                condition.target,
+                condition.known,
+                condition.edit,
+                decoded,
+                redecoded,
+                trust,
+            )
+            final = final + self.model.pipeline.harmonize(condition, final)
         return [
             Edited(
                 output=to_array(final[i]),
@@ -224,7 +230,7 @@ class Editor:
         located = [self.face(name) for name in names]
         codes = _codes_of(located)
         cache: Any = _Pictures([face.pixels(face.representation.crop_size) for face in located])
-        maker = SampleMaker(cache, codes, case.seed)
+        maker = SampleMaker(cache, codes, case.seed, lamps=False)
         sample = maker.sample(0, [name for name, _, _ in PLANS].index(kind))
         images = {
             name: sample[name][None]

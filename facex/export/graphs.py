@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facex.errors import OptionError
 from facex.ford.gaze import eye_patches, head_angles
 from facex.ford.identity import align_for_identity
 from facex.fors.representation_assembler import REGION_PREFIX
@@ -184,3 +185,17 @@ class StepGraph(nn.Module):
             from_reference=self.controller.config["draw_from_reference"],
         )
         return anchor(own, reference, steered.correction, trust), trust
+
+
+class HarmonizerGraph(nn.Module):
+    """The last look at an edit."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.harmonizer = model.harmonizer
+
+    def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Any:
+        """See the ports of the stage."""
+        if self.harmonizer is None:
+            raise OptionError("this model has no harmonizer to export")
+        return (self.harmonizer(composite, known, edit, geometry),)

@@ -25,6 +25,7 @@ from facex.export.graphs import (
     DetectorGraph,
     EncoderGraph,
     GazeGraph,
+    HarmonizerGraph,
     IdentityGraph,
     MotionGraph,
     ParsingGraph,
@@ -87,7 +88,7 @@ _LATENTS: Final = Port("latents", "about unit variance")
 
 STAGES: Final = (
     "detector", "motion", "gaze", "identity", "parsing",
-    "encoder", "decoder", "conditioner", "spatial", "step",
+    "encoder", "decoder", "conditioner", "spatial", "step", "harmonizer",
 )  # fmt: skip
 """Names of all stages, in the order in which an edit needs them."""
 
@@ -110,7 +111,8 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
     unknown = [name for name in only if name not in STAGES]
     if unknown:
         raise OptionError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-    return [_MAKERS[name](model) for name in STAGES if not only or name in only]
+    there = [name for name in STAGES if name != "harmonizer" or model.harmonizer is not None]
+    return [_MAKERS[name](model) for name in there if not only or name in only]
 
 
 def presence_names(model: LoadedModel) -> list[str]:
@@ -285,8 +287,21 @@ def _step(model: LoadedModel) -> Stage:
     )  # fmt: skip
 
 
+def _harmonizer(model: LoadedModel) -> Stage:
+    def example(batch: int, random: Random) -> tuple[Tensor, ...]:
+        masks = (_masks(model, batch, random), _masks(model, batch, random))
+        return (_images(model, batch, random), *masks, _images(model, batch, random))
+
+    return Stage(
+        "harmonizer", "the last look at an edit: what makes it one picture", HarmonizerGraph(model),
+        (Port("composite", "the edit in its surroundings, RGB in [-1, 1]"), _KNOWN, _EDIT,
+         Port("geometry", "as for spatial")),
+        (Port("change", "to be added; 0 outside of the edit"),), example,
+    )  # fmt: skip
+
+
 _MAKERS: Final[dict[str, Callable[[LoadedModel], Stage]]] = {
     "detector": _detector, "motion": _motion, "gaze": _gaze, "identity": _identity,
     "parsing": _parsing, "encoder": _encoder, "decoder": _decoder,
-    "conditioner": _conditioner, "spatial": _spatial, "step": _step,
+    "conditioner": _conditioner, "spatial": _spatial, "step": _step, "harmonizer": _harmonizer,
 }  # fmt: skip

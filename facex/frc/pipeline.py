@@ -20,6 +20,7 @@ from facex.frc.base import Base
 from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
+from facex.frc.harmonizer import Harmonizer
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
@@ -120,6 +121,7 @@ class FaceXPipeline:
         controller: FRC, spatial path and anchor.
         conditioner: phi^R, phi^Inp, phi^SD.
         strength: how much noise an edit starts from unless somebody says otherwise.
+        harmonizer: the last look at an edit, if the model has one.
     """
 
     def __init__(
@@ -128,9 +130,10 @@ class FaceXPipeline:
         controller: FaceXController,
         conditioner: Conditioner,
         strength: float = 1.0,
+        harmonizer: Harmonizer | None = None,
     ) -> None:
         self.base, self.controller, self.conditioner = base, controller, conditioner
-        self.strength = strength
+        self.strength, self.harmonizer = strength, harmonizer
         self._interrupt = False
 
     @property
@@ -227,6 +230,23 @@ class FaceXPipeline:
             latents = fuse(latents, target, cells)
         images = self.base.decode(latents) if output_type == "pt" else None
         return PipelineOutput(images, latents, trust, done)
+
+    @torch.inference_mode()
+    def harmonize(self, condition: EditCondition, composite: Tensor) -> Tensor:
+        """What makes an edit one picture with its surroundings.
+
+        Args:
+            condition: of the edit.
+            composite: ``(B, 3, H, W)`` in [-1, 1], of :func:`facex.frc.native.compose`.
+
+        Returns:
+            ``(B, 3, H, W)``, to be added; zeros where the model has no harmonizer.
+        """
+        if self.harmonizer is None:
+            return torch.zeros_like(composite)
+        device = composite.device
+        masks = (condition.known, condition.edit, condition.geometry)
+        return self.harmonizer(composite, *(mask.to(device) for mask in masks))
 
     def _sample(
         self,

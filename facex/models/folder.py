@@ -23,12 +23,14 @@ from facex.ford.motion import MotionNet
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base
 from facex.frc.controller import FaceXController
+from facex.frc.harmonizer import Harmonizer
 from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_mini_ford, load_network
 from facex.models.styles import STYLES
 
 INDEX_NAME = "facex_index.json"
+HARMONIZER = "harmonizer"
 FORMAT_VERSION = 1
 
 
@@ -67,6 +69,7 @@ class LoadedModel:
         landmarks: the network that finds the 478 points.
         folder: where it came from.
         detector: finds faces; the bundled one if the folder has none.
+        harmonizer: the last look at an edit, if the folder has one.
     """
 
     index: ModelIndex
@@ -77,6 +80,7 @@ class LoadedModel:
     landmarks: MotionNet
     folder: Path
     detector: DetectorNet
+    harmonizer: Harmonizer | None = None
 
 
 def read_index(folder: Path) -> ModelIndex:
@@ -140,9 +144,14 @@ def load_model(
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
     detector = load_detector(folder, device)
     ford = load_ford(index, folder / "ford").to(device)
-    for network in (unet, vae, controller, conditioner, landmarks):
-        network.requires_grad_(False)
-    return LoadedModel(index, base, controller, conditioner, ford, landmarks, folder, detector)
+    own = folder / HARMONIZER
+    harmonizer = load_network(Harmonizer, own).to(device) if own.is_dir() else None
+    for network in (unet, vae, controller, conditioner, landmarks, harmonizer):
+        if network is not None:
+            network.requires_grad_(False)
+    return LoadedModel(
+        index, base, controller, conditioner, ford, landmarks, folder, detector, harmonizer
+    )
 
 
 def load_scheduler(folder: Path) -> Any:
@@ -224,7 +233,8 @@ def _write_parts(model: LoadedModel, fresh: Path, *, half: bool) -> None:
         part.to(dtype)
     model.base.scheduler.save_pretrained(fresh / "scheduler")
     shutil.copytree(model.folder / "ford", fresh / "ford")
-    if (model.folder / STYLES).is_dir():
-        shutil.copytree(model.folder / STYLES, fresh / STYLES)
+    for name in (STYLES, HARMONIZER):
+        if (model.folder / name).is_dir():
+            shutil.copytree(model.folder / name, fresh / name)
     text = model.index.model_dump_json(indent=2) + "\n"
     (fresh / INDEX_NAME).write_text(text, encoding="utf-8")

@@ -24,7 +24,8 @@ from facex.ford.parsing import ParsingNet
 from facex.ford.refine import LandmarkRefiner
 from facex.fors.conditioner import Conditioner
 from facex.frc.controller import FaceXController
-from facex.models.folder import INDEX_NAME, ModelIndex
+from facex.frc.harmonizer import Harmonizer
+from facex.models.folder import HARMONIZER, INDEX_NAME, ModelIndex
 from facex.models.hub import BUNDLED
 from facex.models.int8 import save_int8
 from facex.models.klt import KLTAutoencoder
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--vae", required=True, type=Path)
     parser.add_argument("--ford", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--harmonizer", type=Path, help="model folder of its run")
     parser.add_argument("--styles", type=Path, help="run folder of kind style")
     parser.add_argument("--name", default="facex-mini")
     parser.add_argument("--steps", type=int, default=6)
@@ -94,6 +96,8 @@ def main() -> None:
         fitted = fitted if fitted.is_dir() else BUNDLED / "ford" / name
         if fitted.resolve() != (args.out / "ford" / name).resolve():
             shutil.copytree(fitted, args.out / "ford" / name, dirs_exist_ok=True)
+    if args.harmonizer is not None:
+        store(Harmonizer, args.harmonizer, args.out / HARMONIZER)
     if args.styles is not None:
         shutil.copytree(args.styles / STYLES, args.out / STYLES, dirs_exist_ok=True)
     index = ModelIndex(

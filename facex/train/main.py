@@ -60,6 +60,10 @@ def _kind(kind: object, config: Path) -> tuple[type[BaseModel], Any]:
         from facex.train.generator import GeneratorConfig, GeneratorTrainer
 
         return GeneratorConfig, GeneratorTrainer
+    if kind == "harmonizer":
+        from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer
+
+        return HarmonizerConfig, HarmonizerTrainer
     if kind == "sd15":
         from facex.train.sd15.config import Sd15Config
         from facex.train.sd15.trainer import Sd15Trainer
@@ -70,5 +74,6 @@ def _kind(kind: object, config: Path) -> tuple[type[BaseModel], Any]:
 
         return StyleConfig, StyleTrainer
     raise OptionError(
-        f"{config}: kind: {kind!r} is unknown; expected generator (mini), style (mini) or sd15"
+        f"{config}: kind: {kind!r} is unknown; expected generator (mini), harmonizer, "
+        "style (mini) or sd15"
     )

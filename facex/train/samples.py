@@ -9,6 +9,7 @@ answer is always the true photo, so the generator learns to repair (DESIGN 4, 11
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Protocol
 
@@ -35,6 +36,7 @@ from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.train import augment
 from facex.train.facecache import FaceCache
+from facex.train.relit import relit
 from facex.types import PARSING_MIRROR, REGIONS
 
 Floats = NDArray[np.float32]
@@ -51,6 +53,10 @@ _BOTH_HALVES: Final = 0.7
 """Share of holes that are filled from the other half of the face, as an edit does."""
 _CONTINUED: Final = 0.8
 """Share of holes into which faces are continued by what is seen of them, as an edit does."""
+_PAIRED: Final = 0.25
+"""Share of samples whose person has another photo, of which there are few."""
+_OTHER_PHOTO: Final = 0.6
+"""How often that photo is the view."""
 _FACE: Final = ("skin", "brows", "eyes", "nose", "lips", "beard")
 
 
@@ -86,6 +92,10 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
     ("drawn", 0.17, _step(regions={"head": "source"}, edit=("head",), reference="none")),
 )
 """Kinds of damage with their share; each stands for several tasks."""
+
+
+FOREIGN: Final = ("face", "head")
+"""Kinds that stand for taking another person's face."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,10 @@ class Codes:
         """Landmarks ``(478, 3)`` in pixels."""
         return np.asarray(self.arrays["landmarks"][row], np.float64)
 
+    def light(self, row: int) -> NDArray[np.float32]:
+        """Spherical harmonics ``(27,)``."""
+        return np.asarray(self.arrays["light"][row], np.float32)
+
     def geometry(self, row: int) -> FaceGeometry:
         """The face's geometry as a batch of one."""
         values = {
@@ -165,6 +179,10 @@ class FaceCodes(Protocol):
 
     def points(self, row: int) -> NDArray[np.float64]:
         """Landmarks in pixels."""
+        ...
+
+    def light(self, row: int) -> NDArray[np.float32]:
+        """Spherical harmonics."""
         ...
 
     def geometry(self, row: int) -> FaceGeometry:
@@ -191,15 +209,35 @@ class SampleMaker:
         cache: the faces.
         codes: their codes; only faces with codes are used.
         seed: of all randomness.
+        lamps: views also get other lamps (`facex.train.relit`) and, where there is one, another
+            photo of the same person; without, the damage is that of the evaluation's protocols.
     """
 
-    def __init__(self, cache: FaceCache, codes: Codes, seed: int) -> None:
+    lamps = True
+
+    def __init__(self, cache: FaceCache, codes: Codes, seed: int, *, lamps: bool = True) -> None:
         self.cache, self.arrays = cache, codes.arrays
         self._set_up(codes, seed, SIZE)
+        self.lamps = lamps
+        if not lamps:
+            return
+        people: dict[str, list[int]] = defaultdict(list)
+        for row, index in enumerate(self.arrays["index"]):
+            people[cache.rows[int(index)].get("person", "")].append(row)
+        people.pop("", None)
+        self.same |= {
+            row: [other for other in rows if other != row]
+            for rows in people.values()
+            if len(rows) > 1
+            for row in rows
+        }
+        self.paired = np.array(sorted(self.same), np.int64)
 
     def _set_up(self, codes: FaceCodes, seed: int, size: int) -> None:
         self.codes, self.size = codes, size
         self.rng = np.random.default_rng(seed)
+        self.same: dict[int, list[int]] = {}
+        self.paired = np.zeros(0, np.int64)
         self.mirror = bundled().mirror.numpy()
         self.shares = np.array([share for _, share, _ in PLANS])
         if codes.drawable(0) is None:
@@ -219,7 +257,9 @@ class SampleMaker:
         ``geometry`` (3, S, S), ``inputs`` and ``present`` by token input, ``kind``.
         """
         rng = self.rng
-        row = int(rng.integers(len(self.codes))) if row is None else row
+        if row is None:
+            paired = len(self.paired) and rng.random() < _PAIRED
+            row = int(rng.choice(self.paired) if paired else rng.integers(len(self.codes)))
         kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
         true, plan = self.face(row), PLANS[kind][2]
         name = PLANS[kind][0]
@@ -251,9 +291,12 @@ class SampleMaker:
     def _view(self, true: FacePicture, row: int, change: Change, *, stay: bool) -> FacePicture:
         """Another photo of the same face: foreign mesh, other light, sometimes mirrored.
 
-        ``change`` is what of another face the mesh takes on: pose, gaze, or any of several.
+        ``change`` is what of another face the mesh takes on: pose, gaze, or any of several. Where
+        there is a real one, it is taken most of the time.
         """
         rng, other = self.rng, int(self.rng.integers(len(self.codes)))
+        if not stay and row in self.same and rng.random() < _OTHER_PHOTO:
+            return self.face(int(rng.choice(self.same[row])))
         mine, theirs = self.codes.geometry(row), self.codes.geometry(other)
         if change == "any" and rng.random() < 0.5:
             points = self.codes.points(other)
@@ -269,6 +312,9 @@ class SampleMaker:
         label = _warp_labels(true.parsing, field.map_xy)
         label[field.visible < 0.5] = _BACKGROUND
         if not stay:
+            if self.lamps:
+                light = self.codes.light(row), self.codes.light(other)
+                image = relit(image, points, *light, rng)
             image = augment.photometric(image, rng, 0.5)
         if not stay and rng.random() < 0.2:
             image, label = image[:, ::-1], np.array(PARSING_MIRROR, np.uint8)[label[:, ::-1]]

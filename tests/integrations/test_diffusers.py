@@ -52,7 +52,9 @@ def test_diffusers_loads_the_folder_and_edits_the_same(
     recipe = facex.Recipe.for_task("pose", sliders={"yaw": 12.0})
     found = pipe(astronaut, recipe, num_inference_steps=2, seed=3).images[0]
     expected = mini.edit(astronaut, recipe, options=EditOptions(seed=3, steps=2)).image
-    assert np.array_equal(np.asarray(found), np.asarray(expected))
+    # Two copies of the weights lie differently in memory, so sums may round differently.
+    difference = np.asarray(found).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 2
     assert not np.array_equal(np.asarray(found), np.asarray(astronaut))
 
 

@@ -24,6 +24,7 @@ from facex.ford.representation import factor_inputs, region_input
 from facex.ford.sd15.clip_regions import MIN_PIXELS, region_masks
 from facex.fors.region_masks import FacePicture
 from facex.geometry.drive import FaceGeometry
+from facex.geometry.light_texture import fit_light_texture
 from facex.prepare.read import PreparedFace, PreparedShards, face_of_files
 from facex.prepare.shard import RECORD
 from facex.train import augment
@@ -98,6 +99,12 @@ class Group:
     def points(self, row: int) -> NDArray[np.float64]:
         """Landmarks ``(478, 3)`` in pixels."""
         return self.face(row).representation.landmarks[0].double().numpy()
+
+    def light(self, row: int) -> NDArray[np.float32]:
+        """Spherical harmonics ``(27,)`` on the mesh, whatever the extractors' light is."""
+        face = self.face(row)
+        light, _ = fit_light_texture(face.crop, face.representation.landmarks)
+        return np.asarray(light[0].numpy(), np.float32)
 
     def geometry(self, row: int) -> FaceGeometry:
         """The face's geometry as a batch of one; of the expression only the blendshapes."""

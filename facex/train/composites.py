@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of training faces as the harmonizer sees them, made once and kept in shards.
+
+``python -m facex.train.composites --cache DIR --index index.csv --codes codes.npz --teachers DIR
+--out DIR --count 4096 [--first N] [--model DIR]``
+
+Two kinds. A *repair* (`facex.train.samples`) has a true answer: damage of a photo, mended by the
+generator. An *edit* has none: strangers' faces and heads, turned heads, made by the very code that
+users call; it teaches, by a discriminator, what no damage imitates. Shards hold whole rows, so that
+several processes may write into one folder, each from a ``--first`` of its own, while a training
+reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from facex.api import FaceX
+from facex.editing import StepRunner, StepSettings
+from facex.ford.identity import align_for_identity
+from facex.fors.motion import geometry_of, result_geometry
+from facex.frc.native import compose, settle
+from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.imaging.warp import Similarity
+from facex.locate import LocatedFace
+from facex.recipes.plan import plan_step
+from facex.recipes.schema import Step
+from facex.recipes.values import TARGET
+from facex.train.facecache import FaceCache
+from facex.train.generator import condition_of
+from facex.train.make_cache import Teachers
+from facex.train.samples import FOREIGN, PLANS, Codes, SampleMaker
+
+CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
+"""Order of the channels of a stored picture."""
+SHARD: Final = 64
+_FACES, _HEADS = 0.65, 0.15
+"""Shares of the edits that take a stranger's face or head; the rest turn the head."""
+_FACE: Final = plan_step(
+    Step.model_validate(
+        {
+            "identity": "source",
+            "texture": "source",
+            "regions": {"face": "source", "glasses": "source"},
+            "edit": ("face", "glasses"),
+        }
+    )
+)
+_HEAD: Final = plan_step(
+    Step.model_validate(
+        {
+            "identity": "source",
+            "texture": "source",
+            "hair": "source",
+            "regions": {"head": "source"},
+            "edit": ("head",),
+        }
+    )
+)
+_STEPS: Final = 2
+"""Of the generator: one answers nearly as many do (``docs/training-log.md``)."""
+
+
+@dataclass(frozen=True)
+class Composite:
+    """One edit.
+
+    Attributes:
+        pictures: ``(11, S, S)`` in [-1, 1] (masks too), see :data:`CHANNELS`; an edit without a
+            true answer has the photo that was edited in its place.
+        points: ``(478, 3)`` landmarks of the result.
+        identity: ``(512,)`` embedding of whom it shows.
+        repair: whether ``truth`` is the answer.
+    """
+
+    pictures: Tensor
+    points: NDArray[np.floating]
+    identity: Tensor
+    repair: bool
+
+
+class _Recorder(StepRunner):
+    """Runs edits and keeps what the harmonizer would have been shown."""
+
+    seen: tuple[EditCondition, Tensor]
+
+    def _harmonize(
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor
+    ) -> Tensor:
+        self.seen = condition, composite
+        return torch.zeros_like(composite)
+
+
+class CompositeMaker:
+    """Makes composites number by number.
+
+    Args:
+        model: whose generator's answers they are.
+        maker: of damaged references.
+        embed: aligned faces ``(B, 3, 112, 112)`` in [0, 1] to identity vectors.
+        edits: share of edits without a true answer.
+        seed: of all randomness.
+    """
+
+    def __init__(
+        self,
+        model: FaceX,
+        maker: SampleMaker,
+        embed: Callable[[Tensor], Tensor],
+        edits: float = 0.3,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.maker, self.embed = model, maker, embed
+        self.edits, self.seed = edits, seed
+        self.runner = _Recorder(model.pipeline, {}, model.styled, model.model.ford)
+
+    def make(self, number: int) -> Composite:
+        """Composite ``number``, the same whoever asks."""
+        rng = np.random.default_rng([self.seed, number, 2])
+        self.maker.rng = rng
+        return self._edit(rng) if rng.random() < self.edits else self._repair(number)
+
+    def _identity(self, face: Tensor, points: NDArray[np.floating]) -> Tensor:
+        landmarks = torch.from_numpy(np.asarray(points, np.float32))[None]
+        return self.embed(align_for_identity(face / 2 + 0.5, landmarks))[0]
+
+    def _repair(self, number: int) -> Composite:
+        rng = self.maker.rng
+        row = int(rng.integers(len(self.maker.codes)))
+        if len(self.maker.paired) and rng.random() < 0.25:
+            row = int(rng.choice(self.maker.paired))
+        sample = self.maker.sample(row=row)
+        kind = PLANS[sample["kind"]][0]
+        condition = condition_of(default_collate([sample]))
+        pipeline = self.model.pipeline
+        generator = torch.Generator().manual_seed(number)
+        with torch.inference_mode():
+            latents = pipeline(
+                condition, num_inference_steps=_STEPS, generator=generator, output_type="latent"
+            ).latents
+            decoded = pipeline.base.decode(latents)
+            redecoded = pipeline.base.decode(pipeline.base.encode(condition.reference))
+            decoded, trust = settle(
+                decoded, redecoded, condition.known, guesses=kind != "hole", foreign=kind in FOREIGN
+            )
+            whole = compose(
+                condition.reference,
+                condition.target,
+                condition.known,
+                condition.edit,
+                decoded,
+                redecoded,
+                trust,
+            )
+            points = self.maker.codes.points(row)
+            identity = self._identity(condition.target, points)
+        return Composite(_stack(condition, whole), points, identity, True)
+
+    def _located(self, row: int) -> LocatedFace:
+        pixels = np.asarray(self.maker.cache.faces[int(self.maker.arrays["index"][row])])
+        return self.model.locator.read_aligned(pixels, Similarity.from_parts(scale=1.0), "face")
+
+    def _edit(self, rng: np.random.Generator) -> Composite:
+        count = len(self.maker.codes)
+        target = self._located(int(rng.integers(count)))
+        drawn, others = rng.random(), {}
+        if drawn < _FACES + _HEADS:
+            plan = _FACE if drawn < _FACES else _HEAD
+            others["source"] = self._located(int(rng.integers(count)))
+        else:
+            turn = {"yaw": float(rng.uniform(-22, 22)), "pitch": float(rng.uniform(-12, 12))}
+            plan = plan_step(Step.model_validate({"pose": turn, "edit": ("head",)}))
+        settings = StepSettings(seed=int(rng.integers(2**31)), steps=_STEPS)
+        self.runner.run([target], others, {}, plan, None, settings)
+        condition, whole = self.runner.seen
+        located = {TARGET: target, **others}
+        shapes = {name: geometry_of(face.representation) for name, face in located.items()}
+        points = result_geometry(plan.motion, shapes).landmarks[0].numpy()
+        shown = others.get("source", target)
+        with torch.inference_mode():
+            identity = self._identity(shown.crop, shown.representation.landmarks[0].numpy())
+        return Composite(_stack(condition, whole), points, identity, False)
+
+
+def _stack(condition: EditCondition, composite: Tensor) -> Tensor:
+    masks = [condition.known * 2 - 1, condition.edit * 2 - 1]
+    return torch.cat([composite, condition.target, *masks, condition.geometry], 1)[0]
+
+
+def write_shard(folder: Path, first: int, rows: list[Composite]) -> None:
+    """Write rows in one piece: ``NNNNNN/pictures.npy`` (n, 11, S, S) uint8 and ``rows.npz``."""
+    place = folder / f"{first:07d}"
+    fresh = place.with_suffix(".new")
+    fresh.mkdir(parents=True, exist_ok=True)
+    stacked = torch.stack([row.pictures for row in rows])
+    pictures = ((stacked.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    np.save(fresh / "pictures.npy", pictures)
+    np.savez(
+        fresh / "rows.npz",
+        points=np.stack([row.points for row in rows]).astype(np.float16),
+        identity=torch.stack([row.identity for row in rows]).half().numpy(),
+        repair=np.array([row.repair for row in rows]),
+    )
+    os.replace(fresh, place)
+
+
+class Composites:
+    """The rows of a folder of shards; :meth:`refresh` finds those written since."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self.places: list[tuple[str, int]] = []
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def refresh(self) -> None:
+        """Open new shards."""
+        for place in sorted(self.folder.glob("*/rows.npz")):
+            name = place.parent.name
+            if name in self.shards or place.parent.suffix:
+                continue
+            with np.load(place) as file:
+                rows = {key: file[key] for key in file.files}
+            pictures = np.load(place.parent / "pictures.npy", mmap_mode="r")
+            self.shards[name] = pictures, rows
+            self.places += [(name, row) for row in range(len(pictures))]
+
+    def batch(self, numbers: NDArray[np.integer]) -> dict[str, Tensor]:
+        """Rows as tensors: pictures in [-1, 1], masks in [0, 1]."""
+        found = [(self.shards[name], row) for name, row in (self.places[n] for n in numbers)]
+        whole = torch.from_numpy(np.stack([pictures[row] for (pictures, _), row in found]))
+        parts = (whole.float() / 127.5 - 1).split(list(CHANNELS.values()), 1)
+        batch = dict(zip(CHANNELS, parts, strict=True))
+        for name in ("known", "edit"):
+            batch[name] = batch[name] / 2 + 0.5
+        for name in ("points", "identity", "repair"):
+            values = np.stack([rows[name][row] for (_, rows), row in found])
+            batch[name] = torch.from_numpy(values)
+        batch["points"], batch["identity"] = batch["points"].float(), batch["identity"].float()
+        return batch
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--index", required=True)
+    parser.add_argument("--codes", required=True)
+    parser.add_argument("--teachers", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=4096)
+    parser.add_argument("--edits", type=float, default=0.3)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    maker = SampleMaker(FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0)
+    embed = Teachers(args.teachers).net("id_edgeface_xs")
+    composites = CompositeMaker(FaceX.from_pretrained(args.model), maker, embed, args.edits)
+    for first in range(args.first, args.first + args.count, SHARD):
+        if not (args.out / f"{first:07d}").exists():
+            rows = [composites.make(number) for number in range(first, first + SHARD)]
+            write_shard(args.out, first, rows)
+
+
+if __name__ == "__main__":
+    main()

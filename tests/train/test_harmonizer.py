@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The harmonizer: untrained it changes nothing; its trainer learns, and resumes exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facex.errors import OptionError
+from facex.frc.harmonizer import Harmonizer
+from facex.train.composites import Composite, Composites, write_shard
+from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, mirrored
+from tests.fors import made_up
+from tests.tiny import seeded
+
+SIZE = 64
+
+
+def row(seed: int) -> Composite:
+    """A photo in which the edit came out too bright."""
+    with seeded(seed):
+        truth = torch.rand(3, SIZE, SIZE) - 0.5
+    edit = torch.zeros(1, SIZE, SIZE)
+    edit[:, 16:48, 16:48] = 1
+    pictures = torch.cat([truth + 0.3 * edit, truth, edit * 0 + 1, edit * 2 - 1, truth * 0])
+    points = made_up.geometry(0, 0, SIZE).landmarks[0].numpy()
+    return Composite(pictures, points, torch.ones(512), seed % 2 == 0)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    folder = tmp_path / "composites"
+    write_shard(folder, 0, [row(n) for n in range(4)])
+    return folder
+
+
+def config(shards: Path, out: Path, **changes: Any) -> HarmonizerConfig:
+    values = {
+        "composites": shards, "out": out, "batch_size": 2, "widths": (8, 8), "blocks": (1, 1),
+        "max_steps": 4, "learning_rate": 1e-2, "adversarial_weight": 0.1, "held": 0.25,
+    }  # fmt: skip
+    return HarmonizerConfig.model_validate({**values, **changes})
+
+
+def test_untrained_it_changes_nothing_and_never_anything_outside() -> None:
+    network = Harmonizer((8, 16), (1, 1))
+    images, masks = torch.rand(2, 3, SIZE, SIZE), torch.rand(2, 1, SIZE, SIZE)
+    edit = (masks > 0.5).float()
+    assert float(network(images, masks, edit, images).abs().max()) == 0
+    torch.nn.init.ones_(network.exit[-1].weight)
+    change = network(images, masks, edit, images)
+    assert float(change.abs().max()) > 0
+    assert float((change * (1 - edit)).abs().max()) == 0
+
+
+def test_shards_give_back_what_was_written_and_new_ones_are_found(shards: Path) -> None:
+    data = Composites(shards)
+    batch = data.batch(np.array([1, 2]))
+    expected = torch.stack([row(1).pictures, row(2).pictures])
+    assert torch.allclose(batch["composite"], expected[:, :3], atol=0.005)
+    assert torch.allclose(batch["truth"], expected[:, 3:6], atol=0.005)
+    assert batch["edit"].unique().tolist() == [0, 1]
+    assert batch["repair"].tolist() == [False, True]
+    write_shard(shards, 4, [row(4)])
+    data.refresh()
+    assert len(data) == 5
+
+
+def test_two_mirrors_show_the_batch_itself(shards: Path) -> None:
+    batch = Composites(shards).batch(np.array([0, 3]))
+    once, twice = mirrored(batch), mirrored(mirrored(batch))
+    assert not torch.equal(once["composite"], batch["composite"])
+    assert all(torch.allclose(twice[name], value, atol=1e-4) for name, value in batch.items())
+
+
+def test_it_learns_what_edits_have_in_common(shards: Path, tmp_path: Path) -> None:
+    trainer = HarmonizerTrainer(
+        config(shards, tmp_path / "run", max_steps=60, adversarial_weight=0, ema=0.5)
+    )
+    before = trainer.measure()
+    trainer.run()
+    after = trainer.measure()
+    assert after["held_before"] == before["held_before"]
+    assert after["held_after"] < 0.6 * before["held_after"]
+
+
+def test_a_resumed_run_is_an_uninterrupted_one(shards: Path, tmp_path: Path) -> None:
+    whole = HarmonizerTrainer(config(shards, tmp_path / "whole"))
+    whole.run()
+    HarmonizerTrainer(config(shards, tmp_path / "parts", max_steps=2)).run()
+    parts = HarmonizerTrainer(config(shards, tmp_path / "parts"))
+    assert parts.step == 2
+    parts.run()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, parts.model.state_dict()[name]), name
+
+
+def test_missing_composites_are_named(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"facex\.train\.composites"):
+        HarmonizerTrainer(config(tmp_path / "none", tmp_path / "run"))
