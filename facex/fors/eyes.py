@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
+from facex.fors.relight import ColourMap
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import EYE_SHUT, eye_openness
@@ -175,6 +176,17 @@ def paint_turned_eyes(
         image[rows, columns] += (patch - image[rows, columns]) * weight
         painted[rows, columns] = np.maximum(painted[rows, columns], weight[..., 0])
     return image, painted
+
+
+def recoloured_eyes(source: Floats, points: Points, colours: ColourMap) -> Floats:
+    """A picture ``(h, w, 3)`` whose eyes, at landmarks in its pixels, have other colours."""
+    result = source.copy()
+    for eye in EYES:
+        box = _box(points[list(eye), :2], min(source.shape[:2]), margin=0.7)
+        if box is not None:
+            part = slice(box[1], box[3]), slice(box[0], box[2])
+            result[part] = colours.apply(source[part])
+    return result
 
 
 def _eye(

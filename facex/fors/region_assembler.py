@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
-from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, turned_irises
+from facex.fors.eyes import (
+    Look,
+    aim_eyes,
+    paint_turned_eyes,
+    recoloured_eyes,
+    turned_irises,
+)
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
@@ -26,7 +32,14 @@ from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import close_lips, keep_teeth
 from facex.fors.portrait import bare_of, fill_from_components
-from facex.fors.region_masks import FacePicture, beard_of, grow, region_masks, trim_face
+from facex.fors.region_masks import (
+    FacePicture,
+    beard_of,
+    eye_openings,
+    grow,
+    region_masks,
+    trim_face,
+)
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_pinholes, mend_tears
 from facex.geometry.albedo import bundled_albedo
@@ -224,9 +237,13 @@ class RegionAssembler:
         if not turned_in or name not in self.pictures:
             return image, cover
         source = self.pictures[name]
+        place = scale_points(self.result, size / self._crop)
         pixels = self._pixels(name)
         own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
-        place = scale_points(self.result, size / self._crop)
+        colours = self.colours.get(name)
+        if colours is not None:
+            # As bright as the face around them: eyes in the source's own light would glow.
+            pixels = recoloured_eyes(pixels, own, colours.at(eye_openings(place, size)))
         if self.look is not None:
             if self.turn is None:
                 self.turn = aim_eyes(image, pixels, own, place, self.look)

@@ -96,6 +96,14 @@ class ColourMap:
         zero = np.zeros(3, np.float32)
         return ColourMap(zero, np.array([light, 1, 1], np.float32), zero)
 
+    def at(self, place: Floats) -> ColourMap:
+        """The map with one gain everywhere: its mean over a place ``(H, W)`` in [0, 1]."""
+        if self.gain is None or place.sum() <= 0:
+            return replace(self, gain=None)
+        there = cv2.resize(place, self.gain.shape[::-1], interpolation=cv2.INTER_AREA)
+        mean = float((self.gain * there).sum() / max(float(there.sum()), 1e-6))
+        return replace(self, gain=np.full_like(self.gain, mean))
+
     def rest(self) -> ColourMap:
         """The map that gives the target's own skin the complexion of what is put into it."""
         return ColourMap(self.pivot + self.gap + self.left, np.ones(3, np.float32), -self.left)

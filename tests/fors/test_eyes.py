@@ -7,7 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, turned_irises
+from facex.fors.eyes import (
+    Look,
+    aim_eyes,
+    paint_turned_eyes,
+    recoloured_eyes,
+    turned_irises,
+)
+from facex.fors.relight import match_light
 from facex.geometry.topology import EYES, IRISES
 
 SIZE, RADIUS = 256, 9.0
@@ -109,3 +116,19 @@ def test_eyes_that_cannot_be_painted_are_not_aimed() -> None:
     image = drawn(shut)
     look = Look(np.full((2, 2), 0.3, np.float32), lambda picture, points: np.zeros((2, 2)))
     assert (aim_eyes(image, image, shut, shut, look) == 0).all()
+
+
+def test_painted_eyes_are_in_the_light_of_the_face_they_come_into() -> None:
+    """Eyes as bright as in the source's own photo would glow in a dark one."""
+    points = landmarks(0)
+    source, place = drawn(points), np.asarray(landmarks(5))
+    skin = np.ones((SIZE, SIZE), np.float32)
+    colours = match_light(source, skin, 0.4 * source, skin)
+    assert colours is not None
+    eyes = np.zeros((SIZE, SIZE), np.float32)
+    eyes[100:140] = 1
+    dark = recoloured_eyes(source, points, colours.at(eyes))
+    assert np.array_equal(dark[:70], source[:70])
+    painted, where = paint_turned_eyes(0.4 * source, dark, points, place)
+    whites = (where > 0.9) & (painted.min(-1) > painted[where > 0.9].mean())
+    assert painted[whites].mean() < 0.65 * WHITE[0]
