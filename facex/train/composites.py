@@ -45,31 +45,35 @@ from facex.train.samples import FOREIGN, PLANS, Codes, SampleMaker
 CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
 """Order of the channels of a stored picture."""
 SHARD: Final = 64
-_FACES, _HEADS = 0.65, 0.15
-"""Shares of the edits that take a stranger's face or head; the rest turn the head."""
-_FACE: Final = plan_step(
-    Step.model_validate(
-        {
-            "identity": "source",
-            "texture": "source",
-            "regions": {"face": "source", "glasses": "source"},
-            "edit": ("face", "glasses"),
-        }
-    )
-)
-_HEAD: Final = plan_step(
-    Step.model_validate(
-        {
-            "identity": "source",
-            "texture": "source",
-            "hair": "source",
-            "regions": {"head": "source"},
-            "edit": ("head",),
-        }
-    )
-)
 _STEPS: Final = 2
 """Of the generator: one answers nearly as many do (``docs/training-log.md``)."""
+_EDITS: Final = tuple(
+    (plan_step(Step.model_validate(fields)), role)
+    for role, fields in (
+        (
+            "source",
+            {
+                "identity": "source",
+                "texture": "source",
+                "regions": {"face": "source", "glasses": "source"},
+                "edit": ("face", "glasses"),
+            },
+        ),
+        (
+            "source",
+            {
+                "identity": "source",
+                "texture": "source",
+                "hair": "source",
+                "regions": {"head": "source"},
+                "edit": ("head",),
+            },
+        ),
+        ("driver", {"pose": "driver", "edit": ("head",)}),
+    )
+)
+"""A stranger's face, a stranger's head, a head turned like another's; and whose photo that is."""
+_SHARES: Final = (0.65, 0.15, 0.2)
 
 
 @dataclass(frozen=True)
@@ -174,13 +178,8 @@ class CompositeMaker:
     def _edit(self, rng: np.random.Generator) -> Composite:
         count = len(self.maker.codes)
         target = self._located(int(rng.integers(count)))
-        drawn, others = rng.random(), {}
-        if drawn < _FACES + _HEADS:
-            plan = _FACE if drawn < _FACES else _HEAD
-            others["source"] = self._located(int(rng.integers(count)))
-        else:
-            turn = {"yaw": float(rng.uniform(-22, 22)), "pitch": float(rng.uniform(-12, 12))}
-            plan = plan_step(Step.model_validate({"pose": turn, "edit": ("head",)}))
+        plan, role = _EDITS[int(rng.choice(len(_EDITS), p=_SHARES))]
+        others = {role: self._located(int(rng.integers(count)))}
         settings = StepSettings(seed=int(rng.integers(2**31)), steps=_STEPS)
         self.runner.run([target], others, {}, plan, None, settings)
         condition, whole = self.runner.seen
