@@ -47,6 +47,7 @@ class ColourMap:
         scale: (3,) factor per channel on the distance from it.
         gap: (3,) by which the mean is moved.
         left: (3,) by which it is then still off the target's mean: complexion.
+        aim: (3,) the target's mean; zeros stand for ``pivot + gap + left``.
         gain: (64, 64) factor on lightness over the result's crop, or None.
     """
 
@@ -55,6 +56,7 @@ class ColourMap:
     gap: Floats
     gain: Floats | None = None
     left: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
+    aim: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
 
     def apply(self, image: Floats) -> Floats:
         """Recolour an ``(H, W, 3)`` RGB image in [0, 1]."""
@@ -106,7 +108,8 @@ class ColourMap:
 
     def rest(self) -> ColourMap:
         """The map that gives the target's own skin the complexion of what is put into it."""
-        return ColourMap(self.pivot + self.gap + self.left, np.ones(3, np.float32), -self.left)
+        mean = self.aim if self.aim.any() else self.pivot + self.gap + self.left
+        return ColourMap(mean, np.ones(3, np.float32), -self.left)
 
     def _share(self, chroma: Floats) -> Floats:
         """How much of the gap of colour a pixel takes: what has none of the mean's takes little."""
@@ -160,11 +163,18 @@ def match_light(
     scale[1:] = np.sqrt(scale[1:])
     plain = ColourMap(mean_s, scale.astype(np.float32), gap, left=whole - gap)
     if shading <= 0:
-        return plain
+        return _told(plain, source, source_skin, mean_t) if keep else plain
     # Shadows are compared, not complexions.
     light, other = plain.lightness(lab_s[..., 0]), plain.rest().lightness(lab_t[..., 0])
     gain = _shading_gain(light, source_skin, other, target_skin, shading)
-    return replace(plain, gain=gain)
+    lit = replace(plain, gain=gain)
+    return _told(lit, source, source_skin, mean_t) if keep else lit
+
+
+def _told(colours: ColourMap, source: Floats, skin: Floats, mean: Floats) -> ColourMap:
+    """The map, with what is really left of the gap once limits of colour have had their say."""
+    lab = cv2.cvtColor(np.ascontiguousarray(colours.apply(source)), cv2.COLOR_RGB2LAB)
+    return replace(colours, left=mean - _moments(lab, skin)[0], aim=mean)
 
 
 def _tempered(gap: Floats) -> Floats:

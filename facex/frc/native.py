@@ -162,11 +162,11 @@ def keep_look(decoded: Tensor, redecoded: Tensor, eyes: Tensor) -> Tensor:
 
 
 def keep_likeness(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
-    """Let what is surely known of another person keep its likeness: half of the change is taken.
+    """Let what is surely known of another person keep its likeness: .3 of the change is taken.
 
     A small base draws everybody a little more like everybody. On 48 dev swaps, taking .3 of its
     change where all is known around a pixel moved FaceRes' first finds from .917 to .958, and its
-    mending of damaged faces costs .03 (``docs/training-log.md``).
+    mending of damaged faces costs .03 (``docs/training-log.md``). The harmonizer mends the rest.
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
@@ -192,13 +192,17 @@ def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
         known: ``(B, 1, S, S)`` in [0, 1], about a half where a guess stands.
     """
     guessed = (1 - (known - _GUESSED).abs() / _BESIDE).clamp(0, 1)
-    smooth = _blur(decoded - redecoded, max(5, decoded.shape[-1] // 16 | 1))
-    return decoded - smooth * (_KEPT_SHADE * guessed)
+    change = decoded - redecoded
+    smooth = _blur(change, max(5, decoded.shape[-1] // 16 | 1))
+    fine = change - smooth
+    # Pores are faint; what is strong is a strand or a crease that nobody has there.
+    strong = fine - _FAINT * torch.tanh(fine / _FAINT)
+    return decoded - (smooth * _KEPT_SHADE + strong) * guessed
 
 
-_GUESSED, _BESIDE, _KEPT_SHADE = 0.5, 0.25, 0.9
+_GUESSED, _BESIDE, _KEPT_SHADE, _FAINT = 0.5, 0.25, 0.9, 0.05
 _KEPT_LOOK = 0.9
-_KEPT_LIKENESS, _SURE = 0.5, 0.9
+_KEPT_LIKENESS, _SURE = 0.7, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

@@ -226,6 +226,11 @@ class Composites:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def repairs(self) -> NDArray[np.bool_]:
+        """Which rows have a true answer, ``(n,)``."""
+        return np.array([self.shards[name][1]["repair"][row] for name, row in self.places])
+
     def refresh(self) -> None:
         """Open new shards."""
         for place in sorted(self.folder.glob("*/rows.npz")):

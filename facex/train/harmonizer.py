@@ -34,6 +34,8 @@ from facex.train.generator import Share
 from facex.train.make_cache import Teachers
 from facex.train.sheet import write_sheet
 
+_MISLIT: Final = 0.7
+"""Share of the repairs whose edit is lit otherwise than its surroundings."""
 _RAMP: Final = 1000
 """Steps over which the discriminator's pull grows: at first it knows nothing."""
 
@@ -203,7 +205,11 @@ class HarmonizerTrainer:
     def _batch(self) -> dict[str, Tensor]:
         # A function of seed and step alone, but for rows that were written meanwhile.
         rng = np.random.default_rng([self.config.seed, self.step])
-        numbers = rng.integers(self.held, len(self.data), self.config.batch_size)
+        rows = np.arange(self.held, len(self.data))
+        if self.config.adversarial_weight == 0:
+            # Without a discriminator an edit that nobody knows the answer of teaches little.
+            rows = rows[self.data.repairs[self.held :]]
+        numbers = rng.choice(rows, self.config.batch_size)
         batch = self.data.batch(numbers)
         if rng.random() < 0.5:
             batch = mirrored(batch)
@@ -211,6 +217,9 @@ class HarmonizerTrainer:
         for name in ("composite", "truth"):
             image = (batch[name] + 1) * torch.from_numpy(tint).float()
             batch[name] = image.clamp(0, 2) - 1
+        wrong = batch["repair"] & torch.from_numpy(rng.random(len(numbers)) < _MISLIT)
+        lit = mislit(batch["composite"], batch["edit"], rng)
+        batch["composite"] = torch.where(wrong[:, None, None, None], lit, batch["composite"])
         return batch
 
     def _harmonized(self, batch: dict[str, Tensor]) -> Tensor:
@@ -344,6 +353,26 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     points, size = batch["points"][:, bundled().mirror], batch["composite"].shape[-1]
     flipped["points"] = points * torch.tensor([-1.0, 1, 1]) + torch.tensor([float(size), 0, 0])
     return flipped
+
+
+def mislit(images: Tensor, edit: Tensor, rng: np.random.Generator) -> Tensor:
+    """Edits lit and tinted otherwise than what is around them, as another photo's face would be.
+
+    The assembler compares a repair with its own true skin, so its colours fit too well.
+
+    Args:
+        images: ``(B, 3, S, S)`` in [-1, 1].
+        edit: ``(B, 1, S, S)`` in [0, 1].
+        rng: source of randomness.
+    """
+    count, size = len(images), images.shape[-1]
+    grid = rng.normal(0, 0.12, (count, 1, 4, 4)) + rng.normal(0, 0.03, (count, 3, 4, 4))
+    whole = rng.normal(0, 0.16, (count, 1, 1, 1)) + rng.normal(0, 0.05, (count, 3, 1, 1))
+    field = torch.from_numpy(grid + whole).float()
+    gain = F.interpolate(field, (size, size), mode="bicubic", align_corners=False).exp()
+    gamma = torch.from_numpy(np.exp(rng.normal(0, 0.12, (count, 1, 1, 1)))).float()
+    lit = ((images / 2 + 0.5).clamp(1e-3, 1) ** gamma * gain).clamp(0, 1) * 2 - 1
+    return images + (lit - images) * edit
 
 
 def features(points: Tensor, size: int) -> Tensor:

@@ -120,19 +120,21 @@ def test_what_is_known_keeps_its_tint_and_takes_on_the_light() -> None:
     assert torch.equal(keep_tint(redecoded, redecoded, known), redecoded)
 
 
-def test_guesses_keep_their_shade_and_gain_detail() -> None:
+@pytest.mark.parametrize(("strength", "kept"), [(0.02, 0.02), (0.4, 0.05)])
+def test_guesses_keep_their_shade_and_gain_faint_detail(strength: float, kept: float) -> None:
+    """Pores stay, strands and creases that the other face does not have are held back."""
     redecoded = torch.zeros(1, 3, 128, 128)
-    fine = 0.2 * (-1.0) ** torch.arange(128).expand(1, 3, 128, 128)
+    fine = strength * (-1.0) ** torch.arange(128).expand(1, 3, 128, 128)
     known = torch.ones(1, 1, 128, 128)
     known[..., 64:] = 0.5
     answer = keep_shade(redecoded + 0.4 + fine, redecoded, known)
     assert torch.allclose(answer[..., :64], (0.4 + fine)[..., :64])
     inside = answer[..., 8:-8, 80:-8]
     assert inside.mean().abs() < 0.1
-    assert inside.std() == pytest.approx(float(fine.std()), rel=0.15)
+    assert inside.std() == pytest.approx(kept, rel=0.15)
 
 
-def test_of_another_person_half_the_change_is_taken_where_all_is_known() -> None:
+def test_of_another_person_little_of_the_change_is_taken_where_all_is_known() -> None:
     random = torch.Generator().manual_seed(0)
     redecoded = torch.rand(1, 3, 128, 128, generator=random) - 0.5
     decoded = redecoded + 0.2
@@ -140,7 +142,7 @@ def test_of_another_person_half_the_change_is_taken_where_all_is_known() -> None
     known[..., :40] = 0.5
     found = keep_likeness(decoded, redecoded, known) - redecoded
     assert found[..., :34] == pytest.approx(0.2, abs=1e-5)
-    assert found[..., 56:] == pytest.approx(0.1, abs=1e-5)
+    assert found[..., 56:] == pytest.approx(0.06, abs=1e-5)
     own, _ = settle(decoded, redecoded, known, guesses=False)
     foreign, _ = settle(decoded, redecoded, known, guesses=False, foreign=True)
     assert (foreign - redecoded).abs().mean() < (own - redecoded).abs().mean()
