@@ -13,18 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
-from facex.fors.eyes import (
-    Look,
-    aim_eyes,
-    paint_turned_eyes,
-    recoloured_eyes,
-    turned_irises,
-)
+from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
@@ -38,6 +31,7 @@ from facex.fors.region_masks import (
     eye_openings,
     grow,
     region_masks,
+    resized,
     trim_face,
 )
 from facex.fors.relight import ColourMap, match_light
@@ -45,7 +39,7 @@ from facex.fors.tears import fill_pinholes, mend_tears
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     WarpField,
-    apply_warp,
+    draw_warped,
     mesh_warp,
     render_position_map,
     scale_points,
@@ -154,11 +148,11 @@ class RegionAssembler:
     def assemble(self, size: int | None = None) -> ReferenceImage:
         """Paint the reference at ``size`` px (default: the crop's own size)."""
         size = self.target.crop_size if size is None else size
-        target = _resized(self.target.pixels, size)
+        target = resized(self.target.pixels, size)
         carried = {name: self._carry(name, size) for name in self._origins()}
         self._compare_colours(carried, target)
         self._tone()
-        own = _resized(self._pixels(TARGET), size)
+        own = resized(self._pixels(TARGET), size)
         painted = self._paint(own, carried)
         edit = self._edit(painted.regions, size)
         # Along borders the layers' soft masks cover a pixel only together: still known.
@@ -295,12 +289,12 @@ class RegionAssembler:
         mask = self.masks[name][region]
         field = carried.field
         if field is None or (name == TARGET and region in STAYS_PUT):
-            return _resized(mask, size)
-        own = _drawn(field, mask)
+            return resized(mask, size)
+        own = draw_warped(field, mask)
         if carried.mirrored is None or region not in FACE_REGIONS:
             return own
         # What the source hides has its place from the other half of its face.
-        other = _drawn(carried.mirrored, np.ascontiguousarray(mask[:, ::-1]))
+        other = draw_warped(carried.mirrored, np.ascontiguousarray(mask[:, ::-1]))
         turned = (field.inside > 0) * (1 - field.visible)
         return np.asarray(own + (other * carried.mirrored.visible - own) * turned, np.float32)
 
@@ -316,7 +310,7 @@ class RegionAssembler:
     def _drawn_layer(
         self, name: str, layer: tuple[Region, ...], field: WarpField, mirrored: WarpField | None
     ) -> tuple[Floats, Floats]:
-        image, shown = _drawn(field, self._pixels(name)), field.visible
+        image, shown = draw_warped(field, self._pixels(name)), field.visible
         if layer == FACE_REGIONS and mirrored is not None:
             image, shown = self._mirror_hidden(name, field, mirrored, image)
         return image, shown
@@ -331,11 +325,11 @@ class RegionAssembler:
         """
         pixels = np.ascontiguousarray(self._pixels(name)[:, ::-1])
         skin = self._face_mask(name)
-        mirrored = _drawn(other, pixels)
-        usable = other.visible * _drawn(other, np.ascontiguousarray(skin[:, ::-1]))
+        mirrored = draw_warped(other, pixels)
+        usable = other.visible * draw_warped(other, np.ascontiguousarray(skin[:, ::-1]))
         own = field.visible
         # What is no face, such as hair before it, lends no colour to a face half turned away.
-        share, rest = own * np.maximum(_drawn(field, skin), 1e-3), (1 - own) * usable
+        share, rest = own * np.maximum(draw_warped(field, skin), 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]
         both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
         return both, np.asarray(own + (1 - own) * usable * MIRRORED, np.float32)
@@ -350,7 +344,7 @@ class RegionAssembler:
         if self.plan.factors[Factor.LIGHT] != TARGET:
             return
         size = target.shape[0]
-        own = sum(_resized(self.masks[TARGET][region], size) for region in SKIN)
+        own = sum(resized(self.masks[TARGET][region], size) for region in SKIN)
         for name, part in carried.items():
             if name == TARGET or name in self.colours or part.field is None:
                 continue
@@ -413,20 +407,20 @@ class RegionAssembler:
             bearded = beard_of(self.pictures[owner], self.masks[owner])
             jaw = jaw * np.float32(1 - bearded)
         if carried.field is None:
-            return Lender(target, skin, jaw, _resized(teeth, size))
+            return Lender(target, skin, jaw, resized(teeth, size))
         shown = carried.field.visible
-        image = _drawn(carried.field, self._pixels(name))
-        teeth = _drawn(carried.field, teeth) * shown
+        image = draw_warped(carried.field, self._pixels(name))
+        teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, teeth)
 
     def _head(self, size: int) -> Floats:
         """Where the target's own head is."""
-        head = sum(_resized(self.masks[TARGET][region], size) for region in HEAD_REGIONS)
+        head = sum(resized(self.masks[TARGET][region], size) for region in HEAD_REGIONS)
         return np.minimum(np.asarray(head, np.float32), 1)
 
     def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
         if self.plan.by_mask and self.mask is not None:
-            return _resized(self.mask, size)
+            return resized(self.mask, size)
         front = np.zeros((size, size), np.float32)
         now, before = np.zeros_like(front), np.zeros_like(front)
         own = self.masks[TARGET]
@@ -435,13 +429,13 @@ class RegionAssembler:
                 if region in self.plan.edit:
                     # Soft neighbours share their border's pixels: together they are whole.
                     now += result.get(region, np.float32(0))
-                    before += _resized(own[region], size)
+                    before += resized(own[region], size)
                 elif self.still and self.plan.pixels[region] == TARGET and layer in LAYERS[4:]:
                     # The target's own hair, glasses and hat stay in front of what is edited.
-                    front = np.maximum(front, _resized(own[region], size))
+                    front = np.maximum(front, resized(own[region], size))
         if self.bare is not None:
             # Pasting softens inwards: what is toned lies inside of what may change.
-            bare = grow(_resized(self.bare, size), max(1, round(size * FRINGE)))
+            bare = grow(resized(self.bare, size), max(1, round(size * FRINGE)))
             now, front = np.maximum(now, bare), front * (1 - bare)
         edit = np.minimum(np.maximum(now, before), 1)
         # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
@@ -449,16 +443,3 @@ class RegionAssembler:
         wide = small or Region.HAIR in self.plan.edit
         grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
         return np.clip(grown * (1 - front), 0, 1)
-
-
-def _drawn(field: WarpField, image: Floats) -> Floats:
-    """An image of any resolution through a warp."""
-    scale = image.shape[1] / field.source_size[1]
-    return np.asarray(apply_warp(field, image, scale=scale), np.float32)
-
-
-def _resized(image: Floats, size: int) -> Floats:
-    if image.shape[0] == size and image.shape[1] == size:
-        return image
-    kind = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=kind), np.float32)

@@ -319,3 +319,11 @@ def eye_openings(points: NDArray[np.floating], size: int) -> Floats:
         ring = np.round(np.asarray(points)[list(eye), :2] * 16 - 8).astype(np.int32)
         cv2.fillPoly(mask, [cv2.convexHull(ring)], 255, shift=4, lineType=cv2.LINE_AA)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 256) / 255.0, np.float32)
+
+
+def resized(image: Floats, size: int) -> Floats:
+    """A square picture or mask at another side; shrinking averages."""
+    if image.shape[0] == size and image.shape[1] == size:
+        return image
+    kind = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=kind), np.float32)

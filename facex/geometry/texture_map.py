@@ -195,6 +195,12 @@ def apply_warp(
     return cv2.remap(picture, xy, None, kind, borderMode=cv2.BORDER_REPLICATE)
 
 
+def draw_warped(field: WarpField, image: Floats) -> Floats:
+    """An image of any resolution through a warp."""
+    scale = image.shape[1] / field.source_size[1]
+    return np.asarray(apply_warp(field, image, scale=scale), np.float32)
+
+
 def render_position_map(
     points: NDArray[np.floating], size: int | tuple[int, int], model: ShapeModel | None = None
 ) -> Floats:
