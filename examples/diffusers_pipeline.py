@@ -12,6 +12,10 @@ diffusers is loaded, and swaps a face. In your own program that is::
 The five networks and the scheduler are ordinary components: ``pipe.scheduler`` may be exchanged,
 ``pipe.to("cuda")`` works, a fine-tuned ``unet=`` may be handed over. Diffusers runs a pipeline's
 own file only with ``trust_remote_code=True``, also one of your disk.
+
+Put somebody's face into another picture only if the people in both agree. It is not for deceiving,
+harassing or undressing anybody, and never for any of these with children (POLICY.md). Results carry
+the invisible mark; ``results[0].save(...)`` also writes the metadata.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from facex.cli.batch import MASK_ROLE
+from facex.cli.consent import say_once
 from facex.cli.console import Reporter
 from facex.cli.options import Debug, Device, Dtype, Face, Force, Json, Model, Quiet, Values
 from facex.errors import EXIT_DONE, ImageRejected, OptionError, OutputError
@@ -61,7 +62,7 @@ def edit_moving(
     Raises:
         FaceXError: nothing was done; finished parts are kept if the work had begun.
     """
-    from facex.cli.edit import check_face, load_model
+    from facex.cli.edit import check_face, load_model, reporter_of
     from facex.video.clip import Clip, is_clip, parse_trim
 
     begin, end = parse_trim(values["trim"])
@@ -79,6 +80,7 @@ def edit_moving(
         if role not in moving:
             _read(path)
     check_face(values["face"])
+    say_once(recipe, reporter_of(values))
     editor = load_model(settings)
     options = _options(values)
     if moving:
@@ -191,7 +193,7 @@ def _report(work: Callable[..., ClipResult], target: Path, values: Values) -> in
     with reporter.bars(1) as bars:
         bars.begin(target.name)
         try:
-            result = work(report=_with_time(bars.step))
+            result = work(report=with_time(bars.step))
         except KeyboardInterrupt:
             reporter.note("what is finished is kept; the same command goes on from there")
             raise
@@ -214,8 +216,12 @@ def _report(work: Callable[..., ClipResult], target: Path, values: Values) -> in
     return EXIT_DONE
 
 
-def _with_time(step: Callable[[int, int, str], None]) -> Report:
-    """Progress that also says how many seconds are left of the stage."""
+def with_time(step: Callable[[int, int, str], None]) -> Report:
+    """Progress that also says how many seconds are left of the stage.
+
+    Args:
+        step: called with (done, total, what), as what is returned.
+    """
     started: dict[str, tuple[float, int]] = {}
 
     def report(done: int, total: int, what: str) -> None:
@@ -228,4 +234,4 @@ def _with_time(step: Callable[[int, int, str], None]) -> Report:
     return report
 
 
-__all__ = ["animate", "edit_moving", "is_moving"]
+__all__ = ["animate", "edit_moving", "is_moving", "with_time"]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import facex
 from facex.cli.batch import MASK_ROLE, Job, plan, run_jobs, split_done
 from facex.cli.clips import edit_moving, is_moving
+from facex.cli.consent import say_once
 from facex.cli.console import Reporter, StepCallback
 from facex.cli.options import PHOTO, Values, task_sliders
 from facex.config import Settings, check_device_name, check_dtype_name
@@ -252,6 +253,7 @@ def _edit(order: Order, jobs: Sequence[Job], *, several: bool) -> int:
         return EXIT_DONE
     first = _read_ahead(pending, several=several)
     check_face(values["face"])
+    say_once(order.recipe, reporter)
     editor = load_model(order.settings)
     folder = values["out"]
     made = several and not folder.is_dir()

@@ -95,7 +95,8 @@ class FORD:
             photo_from_crop: (B, 2, 3) maps crop pixels to photo pixels; None: the crop is the
                 photo.
             known: fields that need not be read, for example landmarks that were smoothed over the
-                frames of a video; an extractor of which all fields are known does not run.
+                frames of a video. They stay as they are; an extractor of which all fields are
+                known does not run.
             timings: when given, receives the seconds each extractor took, by class name.
 
         Returns:
@@ -106,10 +107,11 @@ class FORD:
         """
         if crop.ndim != 4 or crop.shape[1] != 3 or crop.shape[2] != crop.shape[3]:
             raise RepresentationError(f"crop has shape {tuple(crop.shape)}, expected (B, 3, S, S)")
+        known = known or {}
         found = _Found()
-        found.update(known or {})
+        found.update(known)
         for extractor in self.extractors:
-            if known and all(field in known for field in extractor.provides):
+            if all(field in known for field in extractor.provides):
                 continue
             found.reader = type(extractor).__name__
             start = time.perf_counter()
@@ -119,7 +121,7 @@ class FORD:
                     f"{found.reader} returned {', '.join(sorted(fields)) or 'nothing'}, expected "
                     f"{', '.join(sorted(extractor.provides))}"
                 )
-            found.update(fields)
+            found.update({name: value for name, value in fields.items() if name not in known})
             if timings is not None:
                 elapsed = time.perf_counter() - start
                 timings[found.reader] = timings.get(found.reader, 0.0) + elapsed

@@ -187,6 +187,16 @@ class Plan:
         return frozenset(r for r in (Region.NECK, Region.EARS) if self.pixels[r] == TARGET)
 
     @property
+    def borrows_a_face(self) -> bool:
+        """Whether somebody's face or head goes into another picture; motion alone does not count.
+
+        What is only placed (glasses, a beard) is nobody's face.
+        """
+        own = {TARGET, NONE, *([self.place.picture] if self.place is not None else [])}
+        named = {self.factors[Factor.IDENTITY], *(self.pixels[region] for region in HEAD_REGIONS)}
+        return bool(named - own)
+
+    @property
     def faces(self) -> frozenset[str]:
         """Pictures that must be decomposed: all but ``none`` and what is only placed."""
         motion = self.motion

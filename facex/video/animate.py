@@ -33,7 +33,13 @@ ANGLES: Final = ("yaw", "pitch", "roll", "gaze_yaw", "gaze_pitch")
 
 
 class Key(Model):
-    """Where the sliders stand at a moment: ``at`` is a share of the clip, angles in degrees."""
+    """Where the sliders stand at a moment.
+
+    Attributes:
+        at: share of the clip.
+        yaw: degrees, as the other angles.
+        set: blendshapes from 0 to 1; those that are not named are the photo's own.
+    """
 
     at: float = Field(ge=0, le=1)
     yaw: float = Field(0.0, ge=-45, le=45)
@@ -144,7 +150,7 @@ def animate_photo(
     frames = (Frame(index, index * step, still.array) for index in range(count))
     return render(
         out, key, frames, [float(index * step) for index in range(count)], draw,
-        sound=None, comment=provenance(moment(preset, 0.5, own), options),
+        sound=None, note=provenance(moment(preset, 0.5, own), options),
         report=report or (lambda done, total, what: None),
     )  # fmt: skip
 

@@ -112,6 +112,50 @@ class Clip:
         """Number of frames in the chosen part; decodes the clip."""
         return sum(1 for _ in self.frames())
 
+    def expected(self) -> int:
+        """About how many frames the chosen part has, as the file says; 0: it does not say."""
+        try:
+            return self._expected_of_video() if self.is_video else self._expected_of_animation()
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+            return 0  # whoever reads the frames will say what is wrong
+
+    def _expected_of_video(self) -> int:
+        av = import_av()
+        try:
+            with av.open(str(self.path)) as container:
+                rate = container.streams.video[0].average_rate if container.streams.video else None
+                if not container.duration or not rate:
+                    return 0
+                length = container.duration / av.time_base
+        except av.error.FFmpegError:
+            return 0
+        end = length if self.end is None else min(self.end, length)
+        return max(0, round((end - self.begin) * rate))
+
+    def _expected_of_animation(self) -> int:
+        if self.begin or self.end is not None:
+            return 0  # its frames would have to be read to know their times
+        with Image.open(self.path) as image:
+            return int(getattr(image, "n_frames", 1))
+
+    def start(self) -> Fraction:
+        """When the first picture is shown, by the file's own clock, by which its sound is timed.
+
+        Raises:
+            ImageRejected: the file cannot be read, or holds no picture.
+        """
+        if not self.is_video:
+            return Fraction(0)
+        av = import_av()
+        try:
+            with av.open(str(self.path)) as container:
+                for frame in container.decode(video=0):
+                    if frame.pts is not None:
+                        return Fraction(frame.pts) * frame.time_base
+        except (av.error.FFmpegError, IndexError) as error:
+            raise ImageRejected(f"{self.path} cannot be read as a video: {error}") from error
+        raise ImageRejected(f"{self.path} holds no picture")
+
 
 def is_clip(path: Path) -> bool:
     """Whether a file is a video, or a picture of several frames."""

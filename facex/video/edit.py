@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Editing clips: every frame of one, or a photo that a clip drives.
 
-Faces are followed first and their landmarks smoothed over time; identity is read once; the noise
+Faces are followed first and their landmarks smoothed over time. Who somebody is, the colours of
+the skin without its light, and the hair are read once, where the person is first seen; the noise
 is the same in every frame. What the recipe takes from other pictures is decomposed once.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,19 +21,22 @@ from numpy.typing import NDArray
 from facex.api import EditOptions, FaceX
 from facex.detect.choose import FaceChoice
 from facex.errors import OptionError
+from facex.ford.representation import FaceRepresentation
 from facex.imaging.read import read_photo
 from facex.imaging.warp import ffhq_alignment
 from facex.locate import LocatedFace
 from facex.recipes.plan import plan_recipe
 from facex.recipes.schema import Recipe
 from facex.safety.provenance import COMPOSITE_WITH_AI, TOOL, public_recipe, tool_version
+from facex.types import REGIONS, Region
 from facex.video.clip import Clip, Frame
 from facex.video.parts import ClipResult, Report, edit_key, edit_number, render
 from facex.video.track import Track, smooth_track, track_faces
 
 Floats = NDArray[np.float64]
-_STEADY: Final = ("identity_tokens", "identity")
+_STEADY: Final = ("identity_tokens", "identity", "texture")
 """Fields that do not change while one looks at the same person."""
+_HAIR: Final = REGIONS.index(Region.HAIR)
 
 
 def edit_clip(
@@ -72,9 +76,7 @@ def edit_clip(
     options = dataclasses.replace(options or EditOptions(), edit_id=edit_number(key))
     choice = FaceChoice.parse(face)
     prepared = editor.prepare(recipe, given)
-    tracks, times = track_faces(
-        editor.locator, clip, choice, lambda done: say(done, 0, "looking for faces")
-    )
+    tracks, times = track_faces(editor.locator, clip, choice, _looking(clip, say))
     followed = [(t, smooth_track(t, times, editor.locator.crop_size)) for t in tracks]
 
     def draw(frame: Frame, _: Any) -> tuple[NDArray[np.uint8], bool]:
@@ -91,7 +93,7 @@ def edit_clip(
 
     return render(
         out, key, clip.frames(), times, draw,
-        sound=clip, comment=provenance(recipe, options), report=say,
+        sound=clip, note=provenance(recipe, options), report=say,
     )  # fmt: skip
 
 
@@ -125,9 +127,7 @@ def drive_photo(
     given, say = dict(photos or {}), report or _silent
     key = _key(editor, driver, recipe, [photo, *given.values()], face, options or EditOptions())
     options = dataclasses.replace(options or EditOptions(), edit_id=edit_number(key))
-    tracks, times = track_faces(
-        editor.locator, driver, FaceChoice(), lambda done: say(done, 0, "looking for faces")
-    )
+    tracks, times = track_faces(editor.locator, driver, FaceChoice(), _looking(driver, say))
     track = tracks[0]
     points = smooth_track(track, times, editor.locator.crop_size)
     still = read_photo(photo)
@@ -146,8 +146,14 @@ def drive_photo(
 
     return render(
         out, key, driver.frames(), times, draw,
-        sound=driver, comment=provenance(recipe, options), report=say,
+        sound=driver, note=provenance(recipe, options), report=say,
     )  # fmt: skip
+
+
+def _looking(clip: Clip, say: Report) -> Callable[[int], None]:
+    """Progress of the first pass, which only knows about how long the clip is."""
+    about = clip.expected()
+    return lambda done: say(done, about if done <= about else 0, "looking for faces")
 
 
 @torch.inference_mode()
@@ -161,7 +167,17 @@ def _located(editor: FaceX, frame: Frame, points: Floats, track: Track) -> Locat
     known["landmarks"] = landmarks
     if "expression" in locator.ford.provider("landmarks").provides:
         known["expression"] = locator.net.blendshapes(landmarks)
-    return locator.read_aligned(frame.pixels, where, "the clip", known)
+    face = locator.read_aligned(frame.pixels, where, "the clip", known)
+    return dataclasses.replace(face, representation=_same_hair(face.representation, track.first))
+
+
+def _same_hair(now: FaceRepresentation, first: FaceRepresentation) -> FaceRepresentation:
+    """The code of the hair as it was first seen, where both frames show hair."""
+    if not (now.region_present[0, _HAIR] and first.region_present[0, _HAIR]):
+        return now
+    features = now.region_features.clone()
+    features[:, _HAIR] = first.region_features[:, _HAIR].to(features)
+    return dataclasses.replace(now, region_features=features)
 
 
 def _key(

@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from facex.errors import OptionError, OutputError
+from facex.safety.provenance import build_xmp
 from facex.video.clip import Clip, Frame, import_av
 
 CODECS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
@@ -29,6 +33,8 @@ ANIMATIONS: Final = {".gif": "GIF", ".webp": "WEBP"}
 _SAME_AS_MP4: Final = frozenset({".mov", ".m4v", ".mkv"})
 _ONE: Final = 100
 """Milliseconds of a frame in a part."""
+_EDITED: Final = "facex-edited"
+"""Text chunk of a part: how many of its frames were edited."""
 _TICKS: Final = 90_000
 """Clock of the written video: every common frame rate is a whole number of its ticks."""
 
@@ -54,7 +60,7 @@ def write_clip(
     *,
     last: Fraction,
     sound: Clip | None = None,
-    comment: str | None = None,
+    note: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write a clip in one piece: to a temporary file, then renamed.
 
@@ -63,7 +69,8 @@ def write_clip(
         frames: with growing times; the first one's becomes 0.
         last: seconds that the last frame is shown.
         sound: the clip whose sound of the same time is copied, or None.
-        comment: goes into the file's metadata.
+        note: what the file's metadata say about its making, as ``video.verify`` reads it; with
+            the keys ``edit_id`` and ``recipe``.
 
     Returns:
         Sentences about what could not be kept.
@@ -75,13 +82,13 @@ def write_clip(
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
     try:
         if kind in ANIMATIONS:
-            _write_animation(draft, frames, last, comment)
+            _write_animation(draft, frames, last, note)
             doubts = (
                 ["a GIF or WebP has no sound"] if sound is not None and has_sound(sound) else []
             )
         else:
-            doubts = _write_video(draft, kind, frames, last, sound, comment)
-        os.replace(draft, path)
+            doubts = _write_video(draft, kind, frames, sound, note)
+        _keep(draft, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -89,10 +96,18 @@ def write_clip(
     return doubts
 
 
-def write_part(path: Path, frames: Iterable[Frame]) -> None:
-    """Write frames without loss, as an animated PNG that is renamed when it is complete."""
+def write_part(path: Path, frames: Iterable[Frame], edited: int) -> None:
+    """Write frames without loss, as an animated PNG that is renamed when it is complete.
+
+    Args:
+        path: of the part.
+        frames: at least one.
+        edited: how many of them were edited; kept in the file.
+    """
     draft = path.with_name(f".{path.name}")
     pictures = [Image.fromarray(frame.pixels) for frame in frames]
+    text = PngImagePlugin.PngInfo()
+    text.add_text(_EDITED, str(edited))
     # Pillow stores frames that are equal once and adds up their durations, which so count them.
     pictures[0].save(
         draft,
@@ -101,8 +116,9 @@ def write_part(path: Path, frames: Iterable[Frame]) -> None:
         append_images=pictures[1:],
         duration=_ONE,
         compress_level=1,
+        pnginfo=text,
     )
-    os.replace(draft, path)
+    _keep(draft, path)
 
 
 def read_part(path: Path) -> Iterator[NDArray[np.uint8]]:
@@ -115,6 +131,44 @@ def read_part(path: Path) -> Iterator[NDArray[np.uint8]]:
                 yield pixels
 
 
+def check_part(path: Path, frames: int) -> int | None:
+    """How many frames of a part were edited; None if the part is missing or damaged.
+
+    Args:
+        path: of the part.
+        frames: how many it must hold.
+    """
+    try:
+        if sum(1 for _ in read_part(path)) != frames:
+            return None
+        with Image.open(path) as image:
+            edited = int(image.info[_EDITED])
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, zlib.error):
+        return None
+    return edited if 0 <= edited <= frames else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file that is there as a whole or not at all."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text, "utf-8")
+    _keep(draft, path)
+
+
+def _keep(draft: Path, path: Path) -> None:
+    """Give a finished file its name, so that a power cut leaves it whole or not at all."""
+    with open(draft, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    # The name itself; only on systems that open folders, and no reason to fail.
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def has_sound(clip: Clip) -> bool:
     """Whether a clip has an audio stream."""
     if not clip.is_video:
@@ -124,7 +178,7 @@ def has_sound(clip: Clip) -> bool:
 
 
 def _write_animation(
-    draft: Path, frames: Iterable[Frame], last: Fraction, comment: str | None
+    draft: Path, frames: Iterable[Frame], last: Fraction, note: Mapping[str, Any] | None
 ) -> None:
     pictures, times = [], []
     for frame in frames:
@@ -134,8 +188,10 @@ def _write_animation(
     milliseconds = [max(1, round(float(gap) * 1000)) for gap in [*gaps, last]]
     kind = ANIMATIONS[draft.suffix.lower()]
     options: dict[str, Any] = {"quality": 90, "method": 4} if kind == "WEBP" else {}
-    if kind == "GIF" and comment:
-        options["comment"] = comment.encode()
+    if note and kind == "WEBP":
+        options["xmp"] = build_xmp(json.dumps(note["recipe"]), note["edit_id"])
+    elif note:
+        options["comment"] = json.dumps(note).encode()
     pictures[0].save(
         draft,
         format=kind,
@@ -151,9 +207,8 @@ def _write_video(
     draft: Path,
     kind: str,
     frames: Iterable[Frame],
-    last: Fraction,
     sound: Clip | None,
-    comment: str | None,
+    note: Mapping[str, Any] | None,
 ) -> list[str]:
     av = import_av()
     name = next((n for n in CODECS[kind] if n in av.codecs_available), None)
@@ -162,8 +217,8 @@ def _write_video(
     doubts: list[str] = []
     try:
         with av.open(str(draft), "w") as container:
-            if comment:
-                container.metadata["comment"] = comment
+            if note:
+                container.metadata["comment"] = json.dumps(note)
             stream = container.add_stream(name, options=dict(CODECS[kind][name]))
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -176,7 +231,7 @@ def _write_video(
                         stream.width, stream.height = width, height
                     _encode(av, container, stream, frame, first)
                 container.mux(stream.encode(None))
-                copy_sound()
+                copy_sound(first or Fraction(0))
     except av.error.FFmpegError as error:
         raise OutputError(f"{draft.name} cannot be written: {error}") from error
     return doubts
@@ -200,11 +255,16 @@ def _encode(av: Any, container: Any, stream: Any, frame: Frame, first: Fraction)
     container.mux(stream.encode(picture))
 
 
-@contextmanager
-def _sound(av: Any, container: Any, clip: Clip | None, doubts: list[str]) -> Iterator[Any]:
-    """Add a stream for the clip's sound; yields what copies it when the pictures are written."""
+@contextlib.contextmanager
+def _sound(
+    av: Any, container: Any, clip: Clip | None, doubts: list[str]
+) -> Iterator[Callable[[Fraction], None]]:
+    """Add a stream for the clip's sound; yields what copies it when the pictures are written.
+
+    What it yields takes the time of the first picture that was written, by the clip's clock.
+    """
     if clip is None or not has_sound(clip):
-        yield lambda: None
+        yield lambda first: None
         return
     with av.open(str(clip.path)) as source:
         stream = source.streams.audio[0]
@@ -213,17 +273,21 @@ def _sound(av: Any, container: Any, clip: Clip | None, doubts: list[str]) -> Ite
             doubts.append(
                 f"the sound ({codec}) does not fit into this kind of file and is left out"
             )
-            yield lambda: None
+            yield lambda first: None
             return
         copy = container.add_stream_from_template(stream)
 
-        def copy_packets() -> None:
-            shift = math.floor(clip.begin / stream.time_base)
+        def copy_packets(first: Fraction) -> None:
+            # A clip counts from its first picture; sound goes by the file's clock, which often
+            # shows another time then. Sound from before the first picture is left out.
+            start = clip.start()
+            begin, end = start + first, None if clip.end is None else start + Fraction(clip.end)
+            shift = math.floor(begin / stream.time_base)
             for packet in source.demux(stream):
                 if packet.dts is None or packet.pts is None:
                     continue
-                seconds = float(packet.pts * stream.time_base)
-                if seconds < clip.begin or (clip.end is not None and seconds >= clip.end):
+                time = packet.pts * stream.time_base
+                if time < begin or (end is not None and time >= end):
                     continue
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
                 container.mux(packet)

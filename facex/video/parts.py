@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from facex.errors import OutputError
 from facex.video.clip import Clip, Frame
-from facex.video.encode import read_part, write_clip, write_part
+from facex.video.encode import check_part, read_part, write_clip, write_part, write_text
 
 PART_FRAMES: Final = 24
 
@@ -82,9 +81,7 @@ class Parts:
             if not note.is_file() or note.read_text() != key:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir()
-                draft = self.folder / ".key"
-                draft.write_text(key)
-                os.replace(draft, note)
+                write_text(note, key)
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made: {error.strerror}") from error
 
@@ -92,14 +89,34 @@ class Parts:
         """The file of a part."""
         return self.folder / f"{number:06d}.png"
 
-    def write(self, number: int, frames: list[Frame]) -> None:
+    def finished(self, number: int, frames: int) -> int | None:
+        """How many frames of a part were edited, if it is there; a damaged one is removed.
+
+        Args:
+            number: of the part.
+            frames: how many it must hold.
+        """
+        path = self.path(number)
+        if not path.exists():
+            return None
+        edited = check_part(path, frames)
+        if edited is None:
+            path.unlink(missing_ok=True)
+        return edited
+
+    def write(self, number: int, frames: list[Frame], edited: int) -> None:
         """Keep a part.
+
+        Args:
+            number: of the part.
+            frames: that are in it.
+            edited: how many of them were edited.
 
         Raises:
             OutputError: the disk is full.
         """
         try:
-            write_part(self.path(number), frames)
+            write_part(self.path(number), frames, edited)
         except OSError as error:
             raise OutputError(
                 f"{self.folder} cannot be written to: {error.strerror or error}"
@@ -118,7 +135,7 @@ def render(
     draw: Callable[[Frame, Pixels | None], tuple[Pixels, bool]],
     *,
     sound: Clip | None,
-    comment: dict[str, Any],
+    note: dict[str, Any],
     report: Report,
 ) -> ClipResult:
     """Draw every frame, keep what is done in parts, and join the parts.
@@ -131,18 +148,23 @@ def render(
         draw: makes the frame, given the one before it that was made (None at the beginning);
             also says whether anything was edited.
         sound: clip whose sound is copied, or None.
-        comment: goes into the metadata, with the edit's id.
+        note: goes into the metadata, with the edit's id; empty: nothing does.
         report: progress.
     """
     parts, edit_id = Parts(out, key), edit_number(key)
     total, edited, resumed = len(times), 0, 0
     pending: list[Frame] = []
+    pending_edited = 0
     exact: list[Fraction] = []
     before: Pixels | None = None
+    there: int | None = None
     for frame in frames:
         exact.append(frame.time)
-        number = frame.index // PART_FRAMES
-        if not pending and parts.path(number).exists():
+        number, place = divmod(frame.index, PART_FRAMES)
+        if place == 0:
+            there = parts.finished(number, min(PART_FRAMES, total - frame.index))
+            edited += there or 0
+        if there is not None:
             resumed += 1
             before = None
             report(frame.index + 1, total, "done before")
@@ -150,18 +172,19 @@ def render(
         if before is None and number and not pending:
             *_, before = read_part(parts.path(number - 1))
         before, changed = draw(frame, before)
-        edited += changed
+        pending_edited += changed
         pending.append(Frame(frame.index, frame.time, before))
         if len(pending) == PART_FRAMES or frame.index + 1 == total:
-            parts.write(number, pending)
-            pending = []
+            parts.write(number, pending, pending_edited)
+            edited += pending_edited
+            pending, pending_edited = [], 0
         report(frame.index + 1, total, "drawing")
     gaps = sorted(b - a for a, b in itertools.pairwise(exact))
     last = gaps[len(gaps) // 2] if gaps else Fraction(1, 10)
-    text = json.dumps({**comment, "edit_id": edit_id}) if comment else None
-    doubts = write_clip(out, _joined(parts, exact, report), last=last, sound=sound, comment=text)
+    said = {**note, "edit_id": edit_id} if note else None
+    doubts = write_clip(out, _joined(parts, exact, report), last=last, sound=sound, note=said)
     parts.remove()
-    return ClipResult(out, total, edited + resumed, resumed, edit_id, tuple(doubts))
+    return ClipResult(out, total, edited, resumed, edit_id, tuple(doubts))
 
 
 def _joined(parts: Parts, times: list[Fraction], report: Report) -> Iterator[Frame]:

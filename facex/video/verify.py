@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
+
+from facex.errors import ImageRejected
 from facex.safety.mark import TOOL_FACEX, detect
+from facex.safety.provenance import TOOL, read_xmp
 from facex.video.clip import Clip, import_av
 
 _LOOKED: Final = 12
 """Frames that are looked at, spread over the clip."""
+_LONGEST: Final = 2**16
+"""Characters of a note."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class ClipReport:
         looked: frames that were searched for the mark.
         marked: how many of them carry it.
         edit_id: the id that most of them name, or None.
-        metadata: the note in the container, or None.
+        metadata: of :func:`read_note`.
         verdict: one sentence.
     """
 
@@ -37,7 +43,7 @@ class ClipReport:
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; the edit id is six hexadecimal digits."""
+        """Plain JSON data; edit ids are six hexadecimal digits."""
         return {
             "file": str(self.path),
             "by_facex": self.edit_id is not None or self.metadata is not None,
@@ -45,7 +51,8 @@ class ClipReport:
             "frames_searched": self.looked,
             "frames_marked": self.marked,
             "edit_id": None if self.edit_id is None else f"{self.edit_id:06x}",
-            "metadata": self.metadata,
+            "metadata": self.metadata
+            and {**self.metadata, "edit_id": f"{self.metadata['edit_id']:06x}"},
         }
 
 
@@ -66,31 +73,93 @@ def verify_clip(path: Path) -> ClipReport:
         payload = detect(frame.pixels).payload
         if payload is not None and payload.tool == TOOL_FACEX:
             found[payload.edit_id] += 1
-    metadata = _note(clip)
+    metadata = read_note(path)
     edit_id = found.most_common(1)[0][0] if found else None
     marked = sum(found.values())
-    if edit_id is not None:
-        note = "the metadata says so too" if metadata else "metadata is gone"
-        verdict = (
-            f"Edited with FaceX (edit {edit_id:06x}): {marked} of {looked} frames that were "
-            f"searched carry the mark, {note}."
-        )
-    elif metadata:
-        verdict = "The metadata says that FaceX edited this clip, but no frame carries the mark."
-    else:
-        verdict = "No trace of FaceX was found, which does not prove that the clip is unedited."
+    verdict = _verdict(looked, marked, edit_id, metadata)
     return ClipReport(path, looked, marked, edit_id, metadata, verdict)
 
 
-def _note(clip: Clip) -> dict[str, Any] | None:
-    if not clip.is_video:
+def _verdict(looked: int, marked: int, edit_id: int | None, metadata: dict[str, Any] | None) -> str:
+    if edit_id is not None:
+        if metadata is None:
+            note = "metadata is gone"
+        elif metadata["edit_id"] == edit_id:
+            note = "the metadata says so too"
+        else:
+            note = (
+                f"but the metadata says edit {metadata['edit_id']:06x}: edited several times, or "
+                "the metadata comes from elsewhere"
+            )
+        return (
+            f"Edited with FaceX (edit {edit_id:06x}): {marked} of {looked} frames that were "
+            f"searched carry the mark, {note}."
+        )
+    if metadata is not None:
+        return (
+            f"The metadata says that FaceX edited this clip (edit {metadata['edit_id']:06x}), but "
+            "no frame carries the mark."
+        )
+    return "No trace of FaceX was found, which does not prove that the clip is unedited."
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What the metadata of a clip say about its making; None unless FaceX wrote them.
+
+    Args:
+        path: a video or an animation.
+
+    Returns:
+        ``tool``, ``digital_source_type``, ``edit_id`` and ``recipe``. They come from the file, so
+        anybody may have written them.
+
+    Raises:
+        ImageRejected: the file cannot be opened.
+    """
+    if not Clip(path).is_video:
+        return _packet(path) or _parse(_comment(path))
+    av = import_av()
+    try:
+        with av.open(str(path)) as container:
+            named = {name.lower(): text for name, text in container.metadata.items()}
+    except av.error.FFmpegError as error:
+        raise ImageRejected(f"{path} cannot be read as a video: {error}") from error
+    return _parse(named.get("comment", ""))  # Matroska and WebM write it in capitals
+
+
+def _packet(path: Path) -> dict[str, Any] | None:
+    """The XMP packet of a WebP or PNG in the words of the other notes."""
+    found = read_xmp(path)
+    if found is None or found.edit_id is None:
         return None
-    with import_av().open(str(clip.path)) as container:
-        text = container.metadata.get("comment", "")
-    if not text.startswith("{") or len(text) > 2**16:
+    return {
+        "digital_source_type": found.digital_source_type,
+        "tool": found.tool,
+        "recipe": None if found.recipe is None else dict(found.recipe),
+        "edit_id": found.edit_id,
+    }
+
+
+def _comment(path: Path) -> str:
+    """The comment of a GIF; empty if there is none."""
+    try:
+        with Image.open(path) as image:
+            comment = image.info.get("comment", b"")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageRejected(f"{path} cannot be read as a picture: {error}") from error
+    return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    """A note that was written as JSON; the text may come from anywhere."""
+    if not text.startswith("{") or len(text) > _LONGEST:
         return None
     try:
         note = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return note if isinstance(note, dict) and "FaceX" in str(note.get("tool")) else None
+    number = note.get("edit_id")
+    ours = str(note.get("tool")).startswith(TOOL)
+    if not ours or type(number) is not int or not 0 <= number < 1 << 24:
+        return None
+    return dict(note)

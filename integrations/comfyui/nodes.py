@@ -34,6 +34,8 @@ PICTURE = "IMAGE,FACEX_FACE"
 """A socket that takes either: glasses are no face, and most sources need no choice."""
 EXTRA = ("image_1", "image_2", "image_3")
 NOTHING = "none"
+OWN = -1.0
+"""A strength that is none: 0 has a meaning of its own, a widget cannot be empty."""
 
 
 def _degrees(limit: float) -> tuple[str, dict[str, Any]]:
@@ -232,12 +234,16 @@ class EditFaces:
     FUNCTION = "edit"
     RETURN_TYPES = ("IMAGE", "MASK", "STRING")
     RETURN_NAMES = ("image", "changed", "report")
-    DESCRIPTION = "Do the edit. What comes out carries FaceX's invisible mark."
+    DESCRIPTION = (
+        "Do the edit, with pictures of people who agreed to it only. What comes out carries "
+        "FaceX's invisible mark."
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        """Pictures and recipe; ``steps`` 0 is the model's own number."""
+        """Pictures and recipe; ``steps`` 0 and a ``strength`` below 0 are the model's own."""
         unit = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05}
+        strength = {**unit, "default": OWN, "min": OWN, "tooltip": "-1: the model's own"}
         return {
             "required": {
                 "model": ("FACEX_MODEL",),
@@ -246,7 +252,7 @@ class EditFaces:
                 "face": ("STRING", {"default": "largest"}),
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**32 - 1}),
                 "steps": ("INT", {"default": 0, "min": 0, "max": 100}),
-                "strength": ("FLOAT", unit),
+                "strength": ("FLOAT", strength),
                 "kappa": ("FLOAT", unit),
             },
             "optional": {"mask": ("MASK",)},
@@ -274,7 +280,12 @@ class EditFaces:
 
         from facex.api import EditOptions
 
-        options = EditOptions(seed=seed, steps=steps or None, strength=strength, kappa=kappa)
+        options = EditOptions(
+            seed=seed,
+            steps=steps or None,
+            strength=None if strength < 0 else strength,
+            kappa=kappa,
+        )
         targets, lines, images, masks = pictures(image), [], [], []
         told = _progress(len(targets))
         for number, (picture, where) in enumerate(

@@ -48,9 +48,13 @@ Source: TypeAlias = "Face | Tensor | None"
 
 
 def pictures(images: Tensor) -> list[Image.Image]:
-    """The pictures of an ``IMAGE``; ValueError if it is something else."""
+    """The pictures of an ``IMAGE``.
+
+    Raises:
+        FaceXError: it is something else.
+    """
     if images.ndim != 4 or images.shape[-1] not in (3, 4):
-        raise ValueError(f"an IMAGE is (B, H, W, 3), this is {tuple(images.shape)}")
+        raise _wrong(f"an IMAGE must be of shape (B, H, W, 3), this one is {tuple(images.shape)}")
     pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().byte().numpy()
     return [Image.fromarray(each[..., :3]) for each in pixels]
 
@@ -62,15 +66,31 @@ def image_tensor(found: Sequence[Image.Image]) -> Tensor:
 
 
 def mask_arrays(mask: Tensor | None, count: int) -> list[Any]:
-    """A mask ``(H, W)`` per picture; one for all is repeated, no mask is None for each."""
+    """A mask ``(H, W)`` per picture; one for all is repeated, no mask is None for each.
+
+    Raises:
+        FaceXError: their number is neither 1 nor that of the pictures.
+    """
     if mask is None:
         return [None] * count
+    if mask.ndim < 2:
+        raise _wrong(f"a MASK must be of shape (B, H, W), this one is {tuple(mask.shape)}")
     arrays = list(mask.detach().cpu().float().clamp(0, 1).reshape(-1, *mask.shape[-2:]).numpy())
     if len(arrays) == 1:
         arrays *= count
     if len(arrays) != count:
-        raise ValueError(f"{len(arrays)} masks for {count} pictures: give one, or one each")
+        there = "1 picture" if count == 1 else f"{count} pictures"
+        raise _wrong(
+            f"{len(arrays)} masks for {there} do not fit: connect one mask for all, or one for each"
+        )
     return arrays
+
+
+def _wrong(sentence: str) -> Exception:
+    """What stops the run with a sentence; FaceX is imported late, as in the nodes."""
+    import facex
+
+    return facex.FaceXError(sentence)
 
 
 def source_picture(source: Source) -> Image.Image | None:

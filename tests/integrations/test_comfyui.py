@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import facex
+from facex.api import EditOptions
 
 FOLDER = Path(__file__).resolve().parents[2] / "integrations" / "comfyui"
 OWN_TYPES = {"FACEX_MODEL", "FACEX_FACE", "FACEX_RECIPE"}
@@ -157,6 +158,27 @@ def test_a_task_and_a_mask(mini: facex.FaceX, astronaut: Image.Image) -> None:
     assert not torch.equal(image[:, mask > 0], before[:, mask > 0])
     assert torch.equal(image[:, mask == 0], before[:, mask == 0])
     assert changed[0][mask == 0].max() == 0
+
+
+def test_a_new_node_edits_as_the_library_does(
+    mini: facex.FaceX, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a model has a strength of its own."""
+    monkeypatch.setattr(mini.pipeline, "strength", 0.5)
+    (order,) = call("FaceXTaskRecipe", task="gaze", gaze_yaw=15.0)
+    node = {"model": mini, "image": tensor(astronaut), "recipe": order, "steps": 2}
+    image, _, _ = call("FaceXEditFaces", **node)
+    own = mini.edit(astronaut, order.recipe, options=EditOptions(steps=2))
+    assert torch.equal(image, tensor(own.image))
+    other, _, _ = call("FaceXEditFaces", **node, strength=1.0)
+    assert not torch.equal(other, image)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_wrong_number_of_masks_is_one_sentence(hopper: Image.Image, count: int) -> None:
+    batch, masks = tensor(hopper, hopper, hopper), torch.ones(count, 8, 8)
+    with pytest.raises(facex.FaceXError, match=f"{count} masks for 3 pictures do not fit"):
+        call("FaceXEditFaces", model=None, image=batch, recipe=None, mask=masks)
 
 
 def test_numbers_and_regions_reach_the_recipe(hopper: Image.Image) -> None:
