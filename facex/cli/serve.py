@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -27,6 +29,9 @@ Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 choose
 Keep = Annotated[
     float, typer.Option(min=0, metavar="H", help="Delete photos and results after H hours; 0: no.")
 ]
+
+_PASSING: Final = "facex-"
+"""How folders begin that hold photos until the end; the number of the process follows."""
 
 
 def studio(
@@ -121,7 +126,8 @@ def _serve(
     def ready(address: str) -> None:
         Reporter().say(f"FaceX is at {address}  (Ctrl-C ends it)")
 
-    with tempfile.TemporaryDirectory(prefix="facex-") as passing:
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{_PASSING}{os.getpid()}-") as passing:
         settings = ServiceSettings(
             data=data or Path(passing),
             devices=devices,
@@ -132,3 +138,23 @@ def _serve(
         )
         run_service(settings, ready=ready, show_token=show, open_page=open_page)
     return EXIT_DONE
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what services of this user left behind that were killed.
+
+    Args:
+        folder: of passing files.
+    """
+    if sys.platform == "win32":  # asking for a process there by os.kill would end it
+        return
+    for left in folder.glob(f"{_PASSING}*-*"):
+        number = left.name.removeprefix(_PASSING).partition("-")[0]
+        # Also a link of that name, which somebody else may have laid there, is none of ours.
+        if number.isdigit() and not left.is_symlink() and left.stat().st_uid == os.getuid():
+            try:
+                os.kill(int(number), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)
+            except OSError:
+                continue

@@ -4,7 +4,7 @@
 It reads the proportions of the face (the coefficients of the shape model, which hold no pose and
 no expression) and the edges of the aligned crop (histograms of gradients, Dalal and Triggs 2005).
 Neither depends on a network that is replaced when the model is. What it was trained on, and how
-often it is wrong, stands in ``docs/studio.md``; ``scripts/train_age.py`` makes the file again.
+often it is wrong, stands in ``POLICY.md``; ``scripts/train_age.py`` makes the file again.
 """
 
 from __future__ import annotations

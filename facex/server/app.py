@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,7 @@ from starlette.routing import Match
 import facex
 from facex.errors import FaceXError
 from facex.server import routes_jobs, routes_page, routes_photos
-from facex.server.guard import Guard
+from facex.server.guard import COOKIE, Guard
 from facex.server.refusals import Refused, kind_of, sentence_of, status_of
 from facex.server.service import Service
 
@@ -48,6 +49,8 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    describe = app.openapi
+    app.openapi = lambda: _with_token(describe(), service)  # type: ignore[method-assign]
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(FaceXError, _known)
@@ -56,6 +59,22 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(Exception, _unknown)
     app.add_middleware(Guard, settings=service.settings)
     return app
+
+
+def _with_token(document: dict[str, Any], service: Service) -> dict[str, Any]:
+    """The OpenAPI document with the two ways to show the token, where one is wanted."""
+    document.setdefault("components", {})["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "The token of the service."},
+        "cookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": "Set by POST /api/v1/session.",
+        },
+    }
+    if service.settings.token is not None:
+        document["security"] = [{"bearer": []}, {"cookie": []}]
+    return document
 
 
 def _reply(status: int, kind: str, message: str, retry_after: int | None = None) -> JSONResponse:
@@ -76,10 +95,36 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not problems:
         return _reply(422, "RequestError", "the request is not understood")
     first = max(problems, key=lambda problem: len(problem["loc"]))
-    deeper = (first.get("ctx") or {}).get("path", ())
-    where = ".".join(str(part) for part in (*first["loc"], *deeper) if part != "body")
-    text = str(first["msg"])
+    context = first.get("ctx") or {}
+    parts = (*first["loc"], *context.get("path", ()))
+    where = ".".join(str(part) for part in parts if part not in ("body", "query", "path"))
+    text = _in_words(str(first["type"]), str(first["msg"]), context)
     return _reply(422, "RequestError", f"{where}: {text}" if where else text)
+
+
+_SENTENCES: Final = {
+    "missing": "it is missing",
+    "extra_forbidden": "it is not known here; is it misspelt?",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than_equal": "expected {le} or less",
+    "less_than": "expected less than {lt}",
+    "greater_than": "expected more than {gt}",
+    "literal_error": "expected {expected}",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "string_too_short": "it is too short",
+    "string_too_long": "it is too long",
+}
+"""What pydantic says, said to people."""
+
+
+def _in_words(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    known = _SENTENCES.get(kind)
+    if known is not None:
+        return known.format_map(context)
+    if kind == "string_pattern_mismatch":
+        return "it does not have the form that the documentation names"
+    return message.removeprefix("Value error, ").replace("Input should be", "expected")
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

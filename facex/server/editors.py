@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -29,6 +30,8 @@ from facex.server.store import Store
 _LOG = logging.getLogger("facex.server")
 _PATIENCE: Final = 20.0
 """Seconds that a process gets to end by itself."""
+_LOADING: Final = 120.0
+"""Seconds beyond those of an edit that a process may say nothing: it may still load its model."""
 
 LoadModel = Callable[[str], FaceX]
 
@@ -94,10 +97,20 @@ class ProcessEditor:
     Args:
         device: where its model is.
         settings: data folder, model and limits.
+        serve: what the process runs.
+        grace: seconds beyond ``max_seconds`` after which a process that says nothing is ended.
     """
 
-    def __init__(self, device: str, settings: ServiceSettings) -> None:
-        self.name, self._settings = device, settings
+    def __init__(
+        self,
+        device: str,
+        settings: ServiceSettings,
+        *,
+        serve: Callable[[Connection, str, ServiceSettings], None] | None = None,
+        grace: float = _LOADING,
+    ) -> None:
+        self.name, self._settings, self._grace = device, settings, grace
+        self._serve = serve or _serve_edits
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._lock = threading.Lock()
@@ -119,7 +132,7 @@ class ProcessEditor:
         try:
             pipe.send((claim.id, claim.request.model_dump_json()))
             while True:
-                kind, *said = pipe.recv()
+                kind, *said = self._heard(pipe)
                 if kind == "progress" and stopped is None:
                     try:
                         report(*said)
@@ -152,13 +165,33 @@ class ProcessEditor:
             self._process.join(_PATIENCE)
         self._bury()
 
+    def _heard(self, pipe: Connection) -> tuple[Any, ...]:
+        """What the process says next; one that hangs is ended, so that the next job gets its turn.
+
+        Raises:
+            Refused: 504.
+            EOFError, OSError: the process has ended.
+        """
+        limit = self._settings.max_seconds + self._grace
+        end = time.monotonic() + limit
+        # In short looks, since closing must not wait for the whole of it.
+        while not pipe.poll(1.0):
+            if time.monotonic() > end:
+                self._bury(at_once=True)
+                raise Refused(
+                    504, "TookTooLong", f"the edit said nothing for {limit:g} s and was ended; "
+                    "try again, with a smaller size if it hangs again",
+                )  # fmt: skip
+        heard: tuple[Any, ...] = pipe.recv()
+        return heard
+
     def _living(self) -> Connection:
         with self._lock:
             if self._pipe is None or self.pid is None:
                 context = multiprocessing.get_context("spawn")
                 self._pipe, theirs = context.Pipe()
                 self._process = context.Process(
-                    target=_serve_edits,
+                    target=self._serve,
                     args=(theirs, self.name, self._settings),
                     name=f"facex-{self.name}",
                     daemon=True,
@@ -168,12 +201,12 @@ class ProcessEditor:
                 theirs.close()
             return self._pipe
 
-    def _bury(self) -> int | None:
+    def _bury(self, *, at_once: bool = False) -> int | None:
         with self._lock:
             process, self._process, self._pipe = self._process, None, None
         if process is None:
             return None
-        process.join(1)
+        process.join(0 if at_once else 1)
         if process.is_alive():
             process.kill()
             process.join()

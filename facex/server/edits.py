@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,12 @@ import numpy as np
 from PIL import Image
 
 from facex.api import EditOptions, FaceX
-from facex.errors import OptionError, RecipeError
-from facex.imaging.read import Photo, read_mask, read_photo
-from facex.recipes.load import dump_recipe
+from facex.editing import PreparedEdit
+from facex.errors import NoFaceFound, OptionError, RecipeError
+from facex.imaging.read import Photo, read_mask
+from facex.imaging.tensors import to_tensor
+from facex.imaging.warp import crop_image
+from facex.locate import FaceLocator, LocatedFace
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, SOURCE, TARGET
@@ -23,18 +27,15 @@ from facex.server.refusals import Refused
 from facex.server.schemas import EditOrder, EditRequest, FaceInfo, PhotoInfo, ResultInfo
 from facex.server.settings import ServiceSettings
 from facex.server.store import Store
-from facex.types import HEAD_REGIONS, Factor
+from facex.timing import timed
 
 CONSENT: Final = (
-    "I have the right to use these photos, and everybody whose face goes into another picture has "
-    "agreed to it."
+    "I have the right to use these photos, and the people in both pictures have agreed that the "
+    "face of one goes into the other."
 )
 """What somebody says who sends ``consent: true``."""
 
 Report = Callable[[int, int, str], None]
-
-_ROOM: Final = 1.25
-"""Side of the cut around a chosen face, in sides of its aligned crop."""
 
 
 def recipe_of(order: EditOrder) -> Recipe:
@@ -90,6 +91,8 @@ def check_request(request: EditRequest, store: Store, settings: ServiceSettings)
             raise OptionError(f"one face is needed of {name}, not all: give its number")
         if choice.isdigit():
             face_info(info, int(choice), name)
+        if info.kept and name == TARGET:
+            raise OptionError("a kept face can be taken from, not edited; choose a photo")
     if unknown := sorted(request.faces.keys() - recipe.photos.keys()):
         raise OptionError(f"faces.{unknown[0]} belongs to no picture of this edit")
     plans = plan_recipe(recipe)
@@ -107,17 +110,22 @@ def check_request(request: EditRequest, store: Store, settings: ServiceSettings)
     asked = [request.steps or 0, *(step.steps or 0 for step in recipe.steps)]
     if max(asked) > settings.max_steps:
         raise OptionError(f"at most {settings.max_steps} sampling steps are allowed here")
-    if any(borrows_a_face(plan) for plan in plans) and not request.consent:
-        raise Refused(409, "ConsentRequired", f"confirm with consent: true: {CONSENT}")
+    check_consent(plans, request.consent)
     return recipe
 
 
-def borrows_a_face(plan: Plan) -> bool:
-    """Whether somebody's face or head goes into another picture; motion alone does not count."""
-    own = (TARGET, NONE)
-    named = [plan.factors[Factor.IDENTITY], *(plan.pixels[region] for region in HEAD_REGIONS)]
-    placed = plan.place.picture if plan.place is not None else None
-    return any(name not in own and name != placed for name in named)
+def check_consent(plans: Iterable[Plan], given: bool) -> None:
+    """Ask for consent where somebody's face goes into another picture.
+
+    Args:
+        plans: steps of the edit.
+        given: whether the request says that everybody agrees.
+
+    Raises:
+        Refused: 409, with the sentence that is to be confirmed.
+    """
+    if not given and any(plan.borrows_a_face for plan in plans):
+        raise Refused(409, "ConsentRequired", f"confirm with consent: true: {CONSENT}")
 
 
 def face_info(info: PhotoInfo, number: int, name: str) -> FaceInfo:
@@ -168,29 +176,30 @@ def run_edit(
 
     watched(0, 0, "reading the photos")
     target = store.photo(str(recipe.photos[TARGET]))
-    others = {
-        name: picture_of(store, str(path), request.faces.get(name, "largest"))
-        for name, path in recipe.photos.items()
-        if name != TARGET
-    }
     mask = None
     if request.mask is not None:
         mask = read_mask(store.mask(request.mask), target.size)
-    result = model.edit(
-        target,
-        recipe,
-        photos=others,
-        face=request.faces.get(TARGET, "largest"),
-        mask=mask,
-        options=EditOptions(
-            seed=request.seed,
-            steps=request.steps,
-            strength=request.strength,
-            kappa=request.kappa,
-            size=request.size,
-        ),
-        progress=watched,
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        timings: dict[str, float] = {}
+        with timed(timings, "decompose"):
+            prepared, targets = _faces_of(model, recipe, request, store, target)
+        result = model.apply(
+            prepared,
+            target,
+            targets,
+            mask=mask,
+            options=EditOptions(
+                seed=request.seed,
+                steps=request.steps,
+                strength=request.strength,
+                kappa=request.kappa,
+                size=request.size,
+            ),
+            timings=timings,
+            progress=watched,
+        )
+    said = [str(warning.message) for warning in caught if "facex" in warning.filename]
     report(1, 1, "writing")
     result.save(store.result_path(job, request.format))
     return ResultInfo(
@@ -198,31 +207,78 @@ def run_edit(
         height=result.image.height,
         format=request.format,
         edit_id=f"{result.edit_id:06x}",
-        warnings=result.warnings,
+        warnings=[*result.warnings, *dict.fromkeys(said)],
         seconds={name: round(value, 3) for name, value in result.timings.items()},
     )
 
 
-def picture_of(store: Store, photo: str, choice: str) -> Photo:
-    """A picture that something is taken from.
+def _faces_of(
+    model: FaceX, recipe: Recipe, request: EditRequest, store: Store, target: Photo
+) -> tuple[PreparedEdit, list[LocatedFace]]:
+    """Everything that the edit takes from other pictures, and the faces that it changes.
 
-    The library takes the largest face of such a picture, so a chosen one is cut out with some
-    room around it.
+    Faces are read where the upload found them: in a photo of several, a number means the same
+    face here as on the page, however large its neighbours are.
     """
-    whole = store.photo(photo)
-    if not choice.isdigit():
-        return whole
+    plans = plan_recipe(recipe)
+    things = {plan.place.picture for plan in plans if plan.place is not None}
+    names = set().union(*(plan.faces for plan in plans)) - {TARGET, NONE}
+    others = {
+        name: read_face(model.locator, store, str(recipe.photos[name]), request.faces.get(name))
+        for name in sorted(names)
+    }
+    found = {name: store.photo(str(recipe.photos[name])) for name in sorted(things)}
+    info = store.photo_info(str(recipe.photos[TARGET]))
+    choice = request.faces.get(TARGET)
+    targets = [
+        model.locator.read_aligned(target.array, frame_of(face), "the photo")
+        for face in (info.faces if choice == "all" else [chosen_face(info, choice, "the photo")])
+    ]
+    if not targets:
+        raise NoFaceFound("no face was found in the photo; use another one")
+    return PreparedEdit(recipe, plans, others, found), targets
+
+
+def read_face(locator: FaceLocator, store: Store, photo: str, choice: str | None) -> LocatedFace:
+    """A face that something is taken from.
+
+    A face that was kept brings its representation along, unless another model made it.
+
+    Args:
+        locator: the analysis of the model.
+        store: has the photo.
+        photo: id of a photo or of a kept face.
+        choice: number of the face, ``largest`` or None.
+
+    Raises:
+        Refused: 404.
+        NoFaceFound, OptionError: as :func:`chosen_face`.
+    """
     info = store.photo_info(photo)
-    if len(info.faces) < 2:
-        return whole
-    face = face_info(info, int(choice), "the picture")
-    size = face.crop_size
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
-    low, high = (f(frame_of(face).apply(corners), axis=0) for f in (np.min, np.max))
-    room = (high - low) * (_ROOM - 1) / 2
-    x0, y0 = np.maximum(low - room, 0)
-    x1, y1 = np.minimum(high + room, whole.size)
-    return read_photo(whole.image.crop((int(x0), int(y0), int(x1), int(y1))))
+    face = chosen_face(info, choice, info.label)
+    pixels, frame = store.photo(photo).array, frame_of(face)
+    known = store.representation(photo) if info.kept else None
+    if known is None or (known.extractors, known.crop_size) != (
+        locator.ford.name,
+        locator.crop_size,
+    ):
+        return locator.read_aligned(pixels, frame, info.label)
+    crop = to_tensor(Image.fromarray(np.asarray(crop_image(pixels, frame, known.crop_size))))
+    return LocatedFace(pixels, frame, crop, known, info.label)
+
+
+def chosen_face(info: PhotoInfo, choice: str | None, name: str) -> FaceInfo:
+    """The face that a choice means, by default the surest large one.
+
+    Raises:
+        NoFaceFound: there is none.
+        OptionError: there are fewer.
+    """
+    if not info.faces:
+        raise NoFaceFound(f"no face was found in {name}; use another photo")
+    if choice is not None and choice.isdigit():
+        return face_info(info, int(choice), name)
+    return next((face for face in info.faces if face.main), info.faces[0])
 
 
 def label_of(order: EditOrder) -> str:
@@ -231,31 +287,3 @@ def label_of(order: EditOrder) -> str:
         return order.task
     recipe = order.recipe
     return recipe.name if recipe is not None and recipe.name else "mix"
-
-
-def recipe_text(recipe: Recipe, request: EditRequest, store: Store) -> str:
-    """The recipe as YAML for people: file names in place of ids, and the numbers that were used."""
-    names: dict[str, Path] = {}
-    for name, path in recipe.photos.items():
-        names[name] = Path(store.photo_info(str(path)).label)
-    steps = tuple(
-        step.model_copy(
-            update={
-                "seed": request.seed if step.seed is None else step.seed,
-                "steps": step.steps or request.steps,
-                "strength": request.strength if step.strength is None else step.strength,
-                "kappa": step.kappa * (1.0 if request.kappa is None else request.kappa),
-            }
-        )
-        for step in recipe.steps
-    )
-    return dump_recipe(recipe.model_copy(update={"photos": names, "steps": steps}))
-
-
-def encode_jpeg(pixels: Image.Image, quality: int = 85) -> bytes:
-    """A JPEG in memory."""
-    import io
-
-    buffer = io.BytesIO()
-    pixels.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()

@@ -104,7 +104,14 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
         host = headers.get("host", "")
         if _name(host) not in self.settings.hosts:
-            return 403, "WrongHost", "this service is not known under that name"
+            return (
+                403,
+                "WrongHost",
+                (
+                    f"this service is not known as {_name(host)[:80]!r}; use 127.0.0.1, or "
+                    "start it with --allow-host NAME"
+                ),
+            )
         if scope["method"] not in _SAFE:
             origin = headers.get("origin")
             foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
@@ -116,7 +123,7 @@ class Guard:
             return None
         if any(same_token(given, token) for given in _tokens(headers)):
             return None
-        return 401, "TokenNeeded", "this service wants its token"
+        return 401, "TokenNeeded", "this service wants its token, the one in FACEX_TOKEN"
 
 
 def same_token(given: str, token: str) -> bool:

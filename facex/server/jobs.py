@@ -200,12 +200,46 @@ class JobQueue:
             raise not_found("job")
         return str(row["recipe"])
 
+    def request(self, job: str) -> EditRequest:
+        """What was ordered.
+
+        Raises:
+            Refused: 404.
+        """
+        row = self._database.one("SELECT request FROM jobs WHERE id=?", job)
+        if row is None:
+            raise not_found("job")
+        return EditRequest.model_validate_json(row["request"])
+
+    def unfinished(self) -> list[JobInfo]:
+        """Jobs that wait or run, the oldest first."""
+        rows = self._database.run(
+            "SELECT * FROM jobs WHERE status IN (?, ?) ORDER BY number",
+            JobStatus.QUEUED, JobStatus.RUNNING,
+        )  # fmt: skip
+        return [self._shown(row) for row in rows]
+
     def uses(self, photo: str) -> bool:
         """Whether an unfinished job needs a photo or a mask."""
         rows = self._database.run(
             "SELECT request FROM jobs WHERE status IN (?, ?)", JobStatus.QUEUED, JobStatus.RUNNING
         )
         return any(photo in row["request"] for row in rows)
+
+    def mentions(self, mask: str) -> bool:
+        """Whether any job, finished or not, was ordered with a mask."""
+        row = self._database.one(
+            "SELECT 1 FROM jobs WHERE json_extract(request, '$.mask')=? LIMIT 1", mask
+        )
+        return row is not None
+
+    def beyond(self, number: int) -> list[str]:
+        """Ids of finished jobs that are not among the newest ``number``."""
+        rows = self._database.run(
+            "SELECT id FROM jobs WHERE status IN (?, ?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?",
+            *sorted(FINAL), number,
+        )  # fmt: skip
+        return [str(row["id"]) for row in rows]
 
     def older_than(self, moment: float) -> list[str]:
         """Ids of finished jobs from before a moment."""

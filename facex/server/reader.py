@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -19,10 +20,15 @@ from facex.geometry.topology import FACE_OVAL
 from facex.imaging.read import Photo
 from facex.imaging.warp import Similarity
 from facex.locate import FaceLocator, LocatedFace
+from facex.server.refusals import Refused
 from facex.server.schemas import FaceInfo
 from facex.types import BLENDSHAPES
 
 _KEPT_FACES: Final = 16
+_AT_ONCE: Final = 4
+"""Uploads, previews and looks at factors that are computed at the same time."""
+_PATIENCE: Final = 20.0
+"""Seconds that one more waits for its turn."""
 
 
 class _OneAtATime:
@@ -41,10 +47,12 @@ class Reader:
 
     Args:
         load: makes what does it; called once, when something needs it.
+        max_faces: photos with more faces are refused.
     """
 
-    def __init__(self, load: Callable[[], FaceLocator]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], FaceLocator], *, max_faces: int = 30) -> None:
+        self._load, self.max_faces = load, max_faces
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._lock = threading.Lock()
         self._locator: FaceLocator | None = None
         self._faces: OrderedDict[tuple[str, int], LocatedFace] = OrderedDict()
@@ -67,12 +75,43 @@ class Reader:
                 self._locator.detector = _OneAtATime(self._locator.detector)
             return self._locator
 
+    @contextmanager
+    def turn(self, patience: float = _PATIENCE) -> Iterator[None]:
+        """Hold one of the few places for work in the process that answers requests.
+
+        Args:
+            patience: seconds to wait for one.
+
+        Raises:
+            Refused: 429, all of them are taken.
+        """
+        if not self._turns.acquire(timeout=patience):
+            raise Refused(
+                429, "Busy", "too many photos are being read at once; try again in 5 seconds",
+                retry_after=5,
+            )  # fmt: skip
+        try:
+            yield
+        finally:
+            self._turns.release()
+
     def read(self, photo: Photo) -> list[tuple[FaceInfo, LocatedFace]]:
-        """All faces of a photo, numbered as the library numbers them; none is no error here."""
+        """All faces of a photo, numbered as the library numbers them; none is no error here.
+
+        Raises:
+            Refused: 422, a crowd: each face would be decomposed, and asked about its age.
+        """
         locator = self.locator
         found = locator.detector(photo.array)
         if not found:
             return []
+        if len(found) > self.max_faces:
+            raise Refused(
+                422,
+                "TooManyFaces",
+                f"{len(found)} faces were found in this photo, at most {self.max_faces} are read "
+                "here; crop it to those that matter",
+            )
         main = choose_faces(found, FaceChoice())[0]
         faces = []
         for number, index in enumerate(left_to_right(found), 1):
@@ -88,14 +127,13 @@ class Reader:
             while len(self._faces) > _KEPT_FACES:
                 self._faces.popitem(last=False)
 
-    def face(self, photo: str, info: FaceInfo, read: Callable[[], Photo]) -> LocatedFace:
-        """A face of a stored photo, from memory or read again in its known frame."""
+    def face(self, photo: str, number: int, read: Callable[[], LocatedFace]) -> LocatedFace:
+        """A face of a stored photo, from memory or read again."""
         with self._lock:
-            known = self._faces.get((photo, info.number))
+            known = self._faces.get((photo, number))
         if known is None:
-            frame = frame_of(info)
-            known = self.locator.read_aligned(read().array, frame, "the photo")
-            self.keep(photo, info.number, known)
+            known = read()
+            self.keep(photo, number, known)
         return known
 
     def forget(self, photo: str) -> None:

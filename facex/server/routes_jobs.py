@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from facex.server.edits import check_request, label_of, recipe_text
+from facex.server.edits import check_request, label_of
 from facex.server.preview import make_preview
+from facex.server.recipe_files import recipe_bundle, recipe_text
 from facex.server.refusals import Refused
 from facex.server.schemas import (
     FINAL,
@@ -21,6 +23,7 @@ from facex.server.schemas import (
     RESPONSES,
     EditRequest,
     JobInfo,
+    JobStatus,
     PhotoInfo,
     PreviewReply,
     PreviewRequest,
@@ -46,14 +49,18 @@ def order_edit(request: EditRequest, service: TheService) -> JobInfo:
         request,
         target=str(recipe.photos["target"]),
         label=label_of(request),
-        recipe=recipe_text(recipe, request, service.store),
+        recipe=recipe_text(request, service.store),
     )
 
 
 @router.post("/previews")
 def preview(request: PreviewRequest, service: TheService) -> PreviewReply:
-    """The bare warp of an edit, without the generator; nothing is queued or kept."""
-    return make_preview(request, service.store, service.reader)
+    """The bare warp of an edit, without the generator; nothing is queued or kept.
+
+    409 asks for consent, as for the edit itself.
+    """
+    with service.reader.turn():
+        return make_preview(request, service.store, service.reader)
 
 
 @router.get("/jobs")
@@ -66,6 +73,49 @@ def list_jobs(service: TheService) -> list[JobInfo]:
 def get_job(job: JobId, service: TheService) -> JobInfo:
     """Where a job is."""
     return service.queue.info(job)
+
+
+@router.get("/jobs/{job}/request")
+def get_request(job: JobId, service: TheService) -> EditRequest:
+    """What was ordered; sent again, with another seed for example, it is another edit."""
+    return service.queue.request(job)
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def follow_all(request: Request, service: TheService) -> EventSourceResponse:
+    """Server-sent events of all jobs: ``job`` at every change, ``idle`` when none is left.
+
+    One connection for all, since browsers open only six to a service. A job that was deleted
+    is said to be cancelled.
+    """
+    return EventSourceResponse(_all_news(request, service), ping=15)
+
+
+async def _all_news(request: Request, service: Service) -> AsyncIterator[ServerSentEvent]:
+    version, known = -1, dict[str, JobInfo]()
+    while not await request.is_disconnected():
+        if service.queue.version != version:
+            version = service.queue.version
+            for info in await run_in_threadpool(_changed, service, known):
+                yield ServerSentEvent(event="job", data=info.model_dump_json())
+            if not known:
+                yield ServerSentEvent(event="idle", data="{}")
+                return
+        await asyncio.sleep(_POLL)
+
+
+def _changed(service: Service, known: dict[str, JobInfo]) -> list[JobInfo]:
+    """Jobs that are not as they were; ``known``, the unfinished ones, is brought up to date."""
+    now = {info.id: info for info in service.queue.unfinished()}
+    changed = [info for info in now.values() if known.get(info.id) != info]
+    for job in known.keys() - now.keys():
+        try:
+            changed.append(service.queue.info(job))
+        except Refused:
+            changed.append(known[job].model_copy(update={"status": JobStatus.CANCELLED}))
+    known.clear()
+    known.update(now)
+    return changed
 
 
 @router.get("/jobs/{job}/events", response_class=EventSourceResponse)
@@ -104,7 +154,7 @@ def get_result(
         small = service.store.result_shown(job, result.format, thumb=size == "thumb")
         return Response(small, media_type="image/jpeg", headers=headers)
     if download:
-        name = f"facex-{result.edit_id}.{result.format}"
+        name = file_name(result)
         headers["content-disposition"] = f'attachment; filename="{name}"'
     data = service.store.result(job, result.format)
     return Response(data, media_type=_MEDIA[result.format], headers=headers)
@@ -122,12 +172,27 @@ def get_recipe(job: JobId, service: TheService) -> Response:
     return PlainTextResponse(service.queue.recipe(job), headers=headers)
 
 
+@router.get("/jobs/{job}/bundle", response_class=Response)
+def get_bundle(job: JobId, service: TheService) -> Response:
+    """A zip of the recipe with its photos and its mask: ``facex mix recipe.yaml`` does the same.
+
+    404 when one of the photos was deleted.
+    """
+    made = recipe_bundle(service.queue.request(job), service.store)
+    headers = {"content-disposition": f'attachment; filename="facex-{job[:8]}.zip"'}
+    pieces = iter(lambda: made.read(1 << 16), b"")
+    return StreamingResponse(
+        pieces, media_type="application/zip", headers=headers, background=BackgroundTask(made.close)
+    )
+
+
 @router.post("/jobs/{job}/photo", status_code=201)
 def keep_result(job: JobId, service: TheService) -> PhotoInfo:
     """Make a photo of a result, to go on from there."""
     result = _result(job, service)
-    photo = service.store.decode(service.store.result(job, result.format))
-    return service.add_photo(photo, f"{service.queue.info(job).label} {result.edit_id}.png")
+    with service.reader.turn():
+        photo = service.store.decode(service.store.result(job, result.format))
+    return service.add_photo(photo, file_name(result), made_by=job)
 
 
 @router.post("/jobs/{job}/cancel")
@@ -140,6 +205,11 @@ def cancel_job(job: JobId, service: TheService) -> JobInfo:
 def delete_job(job: JobId, service: TheService) -> None:
     """Forget a job and delete its result."""
     service.delete_job(job)
+
+
+def file_name(result: ResultInfo) -> str:
+    """What a result is called when it is saved, and when an edit goes on from it."""
+    return f"facex-{result.edit_id}.{result.format}"
 
 
 def _result(job: str, service: Service) -> ResultInfo:

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 import facex
-from facex.recipes.schema import Model
-from facex.recipes.tasks import task_table
+from facex.recipes.schema import Model, expand
+from facex.recipes.tasks import CHOSEN, task_table
 from facex.recipes.values import DRIVER
 from facex.server.edits import CONSENT
-from facex.server.guard import COOKIE, same_token
+from facex.server.guard import COOKIE
 from facex.server.refusals import Refused, not_found
 from facex.server.schemas import RESPONSES, About, TaskInfo
 from facex.server.service import Service, service_of
@@ -24,6 +24,8 @@ from facex.types import REGION_GROUPS, Factor, Region
 router = APIRouter(responses=RESPONSES)
 
 TheService = Annotated[Service, Depends(service_of)]
+OPEN: Final[dict[str, Any]] = {"security": []}
+"""For the OpenAPI document: no token is needed."""
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -69,17 +71,28 @@ def page_file(name: str) -> Response:
     return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
 
 
-@router.post("/api/v1/session", status_code=204)
-def open_session(session: Session, service: TheService, response: Response) -> None:
+@router.post("/api/v1/session", status_code=204, openapi_extra=OPEN)
+def open_session(
+    session: Session, service: TheService, request: Request, response: Response
+) -> None:
     """Keep the token in a cookie, for a browser's pictures and event streams."""
-    token = service.settings.token
-    if token is not None and not same_token(session.token, token):
+    if not service.lets_in(session.token):
         raise Refused(401, "TokenNeeded", "this is not the token of this service")
+    token = service.settings.token
     if token is not None:
-        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/api/")
+        secure = request.url.scheme == "https"  # a proxy with TLS says so
+        response.set_cookie(
+            COOKIE, token, httponly=True, samesite="strict", secure=secure, path="/api/"
+        )
 
 
-@router.get("/api/v1/health")
+@router.delete("/api/v1/session", status_code=204)
+def close_session(response: Response) -> None:
+    """Forget the token in this browser."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/api/")
+
+
+@router.get("/api/v1/health", openapi_extra=OPEN)
 def health(service: TheService) -> dict[str, bool]:
     """Whether the service answers, and whether its model is loaded."""
     return {"ok": True, "loaded": service.reader.loaded}
@@ -97,6 +110,7 @@ def about(service: TheService) -> About:
             "bytes": settings.max_bytes,
             "pixels": settings.max_pixels,
             "photos": settings.max_photos,
+            "faces": settings.max_faces,
             "queue": settings.max_queue,
             "seconds": settings.max_seconds,
             "steps": settings.max_steps,
@@ -111,6 +125,7 @@ def about(service: TheService) -> About:
         regions=[region.value for region in Region],
         groups=list(REGION_GROUPS),
         consent=CONSENT,
+        token=settings.token is not None,
     )
 
 
@@ -123,6 +138,13 @@ def tasks(service: TheService) -> list[TaskInfo]:
             help=row.help,
             needs=row.needs,
             driven=[factor.value for factor, cell in row.factors.items() if cell == DRIVER],
+            factors={factor.value: cell for factor, cell in row.factors.items()},
+            regions={
+                region.value: cell
+                for key, cell in row.regions.items()
+                if key != CHOSEN
+                for region in expand(key)
+            },
             available=row.needs.style != "required" or bool(service.settings.styles),
         )
         for name, row in task_table().items()

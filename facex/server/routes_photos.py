@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Response, UploadFile
 
 from facex.ford.show import show_factors
-from facex.locate import LocatedFace
-from facex.server.edits import face_info
 from facex.server.refusals import Refused
 from facex.server.schemas import ID_PATTERN, RESPONSES, MaskInfo, PhotoInfo
 from facex.server.service import Service, service_of
@@ -19,6 +17,7 @@ router = APIRouter(prefix="/api/v1", responses=RESPONSES)
 
 TheService = Annotated[Service, Depends(service_of)]
 PhotoId = Annotated[str, Path(pattern=ID_PATTERN)]
+MaskId = Annotated[str, Path(pattern=ID_PATTERN)]
 Number = Annotated[int, Path(ge=1, le=999)]
 Shown = Literal["original", "shown", "thumb"]
 
@@ -29,13 +28,15 @@ PRIVATE = {"cache-control": "private, max-age=3600"}
 @router.post("/photos", status_code=201)
 def upload_photo(file: UploadFile, service: TheService) -> PhotoInfo:
     """Upload a photo; its faces are found and numbered from left to right."""
-    photo = service.store.decode(_bytes(file, service))
+    data = _bytes(file, service)
+    with service.reader.turn():
+        photo = service.store.decode(data)
     return service.add_photo(photo, file.filename or "photo")
 
 
 @router.get("/photos")
 def list_photos(service: TheService) -> list[PhotoInfo]:
-    """All photos, the oldest first."""
+    """All photos and kept faces, the oldest first."""
     return service.store.photos()
 
 
@@ -58,7 +59,7 @@ def get_image(photo: PhotoId, service: TheService, size: Shown = "shown") -> Res
 
 @router.delete("/photos/{photo}", status_code=204)
 def delete_photo(photo: PhotoId, service: TheService) -> None:
-    """Delete a photo and everything that was made of it but the results of edits."""
+    """Delete a photo or a kept face; results of edits and faces kept from it stay."""
     service.delete_photo(photo)
 
 
@@ -70,7 +71,7 @@ def get_factor(
     service: TheService,
 ) -> Response:
     """A picture of something that was found in a face."""
-    face = _face(photo, number, service)
+    face = service.face(photo, number)
     buffer = io.BytesIO()
     show_factors(face.crop, face.representation)[factor].save(buffer, "PNG")
     return Response(buffer.getvalue(), media_type="image/png", headers=PRIVATE)
@@ -79,17 +80,31 @@ def get_factor(
 @router.get("/photos/{photo}/faces/{number}/representation", response_class=Response)
 def get_representation(photo: PhotoId, number: Number, service: TheService) -> Response:
     """The decomposed face as safetensors, as ``FaceRepresentation.from_bytes`` reads it."""
-    data = _face(photo, number, service).representation.to_bytes()
+    data = service.face(photo, number).representation.to_bytes()
     name = f"face-{photo[:8]}-{number}.safetensors"
     disposition = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type="application/octet-stream", headers=disposition)
 
 
+@router.post("/photos/{photo}/faces/{number}/keep", status_code=201)
+def keep_face(photo: PhotoId, number: Number, service: TheService) -> PhotoInfo:
+    """Keep a face, to take from it when its photo is gone; its id stands wherever a photo's may."""
+    return service.keep_face(photo, number)
+
+
 @router.post("/masks", status_code=201)
 def upload_mask(file: UploadFile, service: TheService) -> MaskInfo:
     """Upload a mask of a photo's size, white where it may change."""
-    name, width, height = service.store.add_mask(_bytes(file, service))
+    data = _bytes(file, service)
+    with service.reader.turn():
+        name, width, height = service.store.add_mask(data)
     return MaskInfo(id=name, width=width, height=height)
+
+
+@router.delete("/masks/{mask}", status_code=204)
+def delete_mask(mask: MaskId, service: TheService) -> None:
+    """Delete a mask; those of edits go with the edit."""
+    service.delete_mask(mask)
 
 
 def _bytes(file: UploadFile, service: Service) -> bytes:
@@ -98,12 +113,3 @@ def _bytes(file: UploadFile, service: Service) -> bytes:
     if len(data) > limit:
         raise Refused(413, "TooLarge", f"the file is too large, at most {limit / 1e6:.0f} MB")
     return data
-
-
-def _face(photo: str, number: int, service: Service) -> LocatedFace:
-    info = service.store.photo_info(photo)
-    try:
-        found = face_info(info, number, "the photo")
-    except Exception as error:
-        raise Refused(404, "NotFound", str(error)) from error
-    return service.reader.face(photo, found, lambda: service.store.photo(photo))

@@ -74,7 +74,10 @@ def serve(
         # Loading takes seconds; done now, the first photo does not wait for it.
         warming.start()
         if open_page:
-            threading.Thread(target=webbrowser.open, args=(with_token,), daemon=True).start()
+            # Other users of the machine can read a browser's command line: it gets a code that
+            # works once, and not the token.
+            page = f"{address}#token={service.new_code()}" if settings.token else address
+            threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     server.ready = begun
     # uvicorn has ended in good order by the time it passes Ctrl-C or SIGTERM on.

@@ -78,6 +78,9 @@ class PhotoInfo(Reply):
         height: pixels, upright.
         created: seconds since 1970.
         faces: left to right; may be empty, for example for a picture of glasses.
+        kept: this is one face kept from a photo, cut out with its representation; it can be taken
+            from, but not edited.
+        made_by: id of the job whose result this is; what a page undoes goes back along it.
     """
 
     id: str
@@ -86,6 +89,8 @@ class PhotoInfo(Reply):
     height: int
     created: float
     faces: list[FaceInfo]
+    kept: bool = False
+    made_by: str | None = None
 
 
 class EditOrder(Model):
@@ -100,6 +105,8 @@ class EditOrder(Model):
         place: for ``task``: the source is no face but this.
         style: for ``task``: the style to draw in.
         faces: which face of a picture; ``largest`` unless named; ``all`` only for the target.
+        consent: whoever sends this says that the people shown agree, or that the law allows it;
+            needed where the face of one picture goes into another one, in previews too.
     """
 
     recipe: Recipe | None = None
@@ -110,6 +117,7 @@ class EditOrder(Model):
     place: PlaceKind | None = None
     style: Text | None = None
     faces: dict[PhotoName, FaceChoiceText] = Field(default_factory=dict)
+    consent: bool = False
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -129,8 +137,6 @@ class EditRequest(EditOrder):
         kappa: 0 to 1, trust in the reference.
         size: largest side in pixels at which a face is painted.
         format: of the result.
-        consent: whoever sends this says that the people shown agree, or that the law allows it;
-            needed where the face of one picture goes into another one.
     """
 
     mask: Id | None = None
@@ -140,7 +146,6 @@ class EditRequest(EditOrder):
     kappa: Unit | None = None
     size: Annotated[int, Field(ge=64, le=4096)] | None = None
     format: Literal["png", "jpg", "webp"] = "png"
-    consent: bool = False
 
 
 class PreviewRequest(EditOrder):
@@ -159,12 +164,14 @@ class PreviewReply(Reply):
     Attributes:
         image: JPEG as a data URL, of a square crop.
         frame: canvas transform from the pixels of ``image`` to photo pixels.
+        borrowed: it shows somebody's face in another picture, so it is small, marked and striped.
         mesh: x, y of the mesh's points, photo pixels; empty unless asked for.
         milliseconds: spent on it.
     """
 
     image: str
     frame: Numbers6
+    borrowed: bool = False
     mesh: list[Numbers2]
     milliseconds: float
 
@@ -249,6 +256,8 @@ class TaskInfo(Reply):
         help: one sentence.
         needs: what must or may be given.
         driven: factors that sliders set.
+        factors: where each factor comes from, as the row says.
+        regions: where regions come from that follow no factor.
         available: whether this model can do it.
     """
 
@@ -256,6 +265,8 @@ class TaskInfo(Reply):
     help: str
     needs: Needs
     driven: list[str]
+    factors: dict[str, str]
+    regions: dict[str, str]
     available: bool
 
 
@@ -271,6 +282,7 @@ class About(Reply):
         styles: personalised bases that the model has.
         factors, regions, groups: the vocabulary of recipes.
         consent: the sentence that stands beside the request for consent.
+        token: a token is wanted.
     """
 
     version: str
@@ -283,9 +295,27 @@ class About(Reply):
     regions: list[str]
     groups: list[str]
     consent: str
+    token: bool
 
 
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": Problem} for code in (400, 401, 403, 404, 409, 413, 422, 429)
+    400: {"model": Problem, "description": "The body cannot be read."},
+    401: {"model": Problem, "description": "The token is missing or wrong."},
+    403: {"model": Problem, "description": "Unknown host name, or a request of another page."},
+    404: {"model": Problem, "description": "There is no such thing, or it was deleted."},
+    409: {"model": Problem, "description": "Consent is missing, or something is still needed."},
+    413: {"model": Problem, "description": "Too many bytes."},
+    422: {"model": Problem, "description": "It cannot be done as it stands."},
+    429: {
+        "model": Problem,
+        "description": "Too much at once; Retry-After says how many seconds to wait.",
+        "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+    },
+    500: {"model": Problem, "description": "Something went wrong inside."},
+    501: {"model": Problem, "description": "The model or an extra is not installed."},
+    503: {
+        "description": "Too many connections.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    },
 }
 """Errors that any route may answer with, for the OpenAPI document."""

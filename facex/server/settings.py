@@ -39,9 +39,12 @@ class ServiceSettings:
         local_files_only: never touch the network for a model.
         max_bytes: of one uploaded file.
         max_pixels: of one photo.
-        max_photos: kept at the same time.
+        max_photos: kept at the same time; as many masks.
+        max_faces: photos with more are refused.
+        max_jobs: finished edits that are kept.
         max_queue: jobs that may wait; one more is answered with 429.
-        max_seconds: of one edit, looked at between sampling steps.
+        max_seconds: of one edit, looked at between sampling steps; a process that says nothing
+            for longer is ended.
         max_steps: sampling steps of one step of a recipe.
         keep_hours: older photos and results are deleted; None keeps them.
     """
@@ -58,6 +61,8 @@ class ServiceSettings:
     max_bytes: int = 40_000_000
     max_pixels: int = 40_000_000
     max_photos: int = 200
+    max_faces: int = 30
+    max_jobs: int = 500
     max_queue: int = 32
     max_seconds: float = 900.0
     max_steps: int = 100

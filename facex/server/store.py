@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import time
@@ -12,8 +13,9 @@ from typing import Final
 
 from PIL import Image
 
-from facex.errors import OutputError
-from facex.imaging.read import Photo, read_photo
+from facex.errors import OutputError, RepresentationError
+from facex.ford.representation import FaceRepresentation
+from facex.imaging.read import Photo, read_mask, read_photo
 from facex.imaging.write import write_bytes_atomic
 from facex.server.database import Database
 from facex.server.refusals import Refused, not_found
@@ -84,12 +86,30 @@ class Store:
                 retry_after=60,
             )  # fmt: skip
 
-    def add_photo(self, photo: Photo, label: str, faces: list[FaceInfo]) -> PhotoInfo:
-        """Keep a decoded photo, re-encoded."""
+    def add_photo(
+        self,
+        photo: Photo,
+        label: str,
+        faces: list[FaceInfo],
+        *,
+        representation: bytes | None = None,
+        made_by: str | None = None,
+    ) -> PhotoInfo:
+        """Keep a decoded photo, re-encoded.
+
+        Args:
+            photo: its pixels.
+            label: its name for people.
+            faces: what was found in it.
+            representation: of its one face; makes it a kept face.
+            made_by: job whose result it is.
+        """
         self.check_room()
         name = uuid.uuid4().hex
         image = photo.original if photo.alpha is not None else photo.image
         write_bytes_atomic(self._path("photos", name, "png"), _png(image))
+        if representation is not None:
+            write_bytes_atomic(self._path("photos", name, "safetensors"), representation)
         info = PhotoInfo(
             id=name,
             label=tidy_label(label),
@@ -97,6 +117,8 @@ class Store:
             height=photo.size[1],
             created=time.time(),
             faces=faces,
+            kept=representation is not None,
+            made_by=made_by,
         )
         self._database.run(
             "INSERT INTO photos VALUES (?, ?, ?)", name, info.created, info.model_dump_json()
@@ -125,7 +147,23 @@ class Store:
         Raises:
             Refused: 404.
         """
-        return read_photo(self._read("photos", photo, "png", "photo"), max_pixels=self._max_pixels)
+        return read_photo(self.picture(photo), max_pixels=self._max_pixels)
+
+    def picture(self, photo: str) -> bytes:
+        """The PNG of a photo.
+
+        Raises:
+            Refused: 404.
+        """
+        return self._read("photos", photo, "png", "photo")
+
+    def representation(self, photo: str) -> FaceRepresentation | None:
+        """What was kept of a face; None when nothing was, or it is of another format."""
+        try:
+            data = self._path("photos", photo, "safetensors").read_bytes()
+            return FaceRepresentation.from_bytes(data)
+        except (FileNotFoundError, RepresentationError):
+            return None
 
     def shown(self, photo: str, *, thumb: bool = False) -> bytes:
         """A smaller JPEG of a photo for the page; made once.
@@ -147,7 +185,7 @@ class Store:
         """
         self.photo_info(photo)
         self._database.run("DELETE FROM photos WHERE id=?", photo)
-        for suffix in ("png", "jpg", "thumb.jpg"):
+        for suffix in ("png", "jpg", "thumb.jpg", "safetensors"):
             self._path("photos", photo, suffix).unlink(missing_ok=True)
 
     def add_mask(self, data: bytes) -> tuple[str, int, int]:
@@ -155,9 +193,13 @@ class Store:
 
         Raises:
             ImageRejected: no usable picture.
+            Refused: 429, too many are kept.
         """
-        from facex.imaging.read import read_mask
-
+        if len(list(self._folders["masks"].glob("*.png"))) >= self._max_photos:
+            raise Refused(
+                429, "TooManyMasks", f"{self._max_photos} masks are kept; delete some edits first",
+                retry_after=60,
+            )  # fmt: skip
         size = read_photo(data, max_pixels=self._max_pixels).size
         grey = Image.fromarray((read_mask(data, size) * 255 + 0.5).astype("uint8"))
         name = uuid.uuid4().hex
@@ -171,6 +213,27 @@ class Store:
             Refused: 404.
         """
         return self._read("masks", mask, "png", "mask")
+
+    def delete_mask(self, mask: str) -> None:
+        """Remove a mask.
+
+        Raises:
+            Refused: 404.
+        """
+        path = self._path("masks", mask, "png")
+        if not path.exists():
+            raise not_found("mask")
+        path.unlink(missing_ok=True)
+
+    def masks_before(self, moment: float) -> list[str]:
+        """Ids of masks from before a moment."""
+        found = []
+        for path in self._folders["masks"].glob("*.png"):
+            # Another thread may delete it between the two looks.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < moment:
+                    found.append(path.stem)
+        return found
 
     def result_path(self, job: str, suffix: str) -> Path:
         """Where the result of a job belongs."""
@@ -188,11 +251,12 @@ class Store:
         return self._read("results", job, suffix, "result")
 
     def result_shown(self, job: str, suffix: str, *, thumb: bool = False) -> bytes:
-        """A smaller JPEG of a result for the page."""
+        """A smaller JPEG of a result for the page, with the note on its making."""
         path = self._path("results", job, "thumb.jpg" if thumb else "shown.jpg")
         if not path.exists():
-            image = read_photo(self.result(job, suffix)).image
-            write_bytes_atomic(path, _jpeg(image, THUMB_SIDE if thumb else SHOWN_SIDE))
+            data = self.result(job, suffix)
+            small = _jpeg(read_photo(data).image, THUMB_SIDE if thumb else SHOWN_SIDE, _note(data))
+            write_bytes_atomic(path, small)
         return path.read_bytes()
 
     def delete_result(self, job: str) -> None:
@@ -204,12 +268,6 @@ class Store:
         """Ids of photos from before a moment."""
         rows = self._database.run("SELECT id FROM photos WHERE created < ?", moment)
         return [str(row["id"]) for row in rows]
-
-    def delete_old_masks(self, moment: float) -> None:
-        """Remove masks from before a moment."""
-        for path in self._folders["masks"].glob("*.png"):
-            if path.stat().st_mtime < moment:
-                path.unlink(missing_ok=True)
 
     def _path(self, kind: str, name: str, suffix: str) -> Path:
         # Ids are checked again here, so that no route can ever open another file.
@@ -237,12 +295,20 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _jpeg(image: Image.Image, side: int) -> bytes:
+def _jpeg(image: Image.Image, side: int, xmp: bytes = b"") -> bytes:
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=90, subsampling=0)
+    small.save(buffer, "JPEG", quality=90, subsampling=0, xmp=xmp)
     return buffer.getvalue()
+
+
+def _note(data: bytes) -> bytes:
+    """The XMP packet of a result that FaceX wrote itself; empty where nothing was edited."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    return packet.encode() if isinstance(packet, str) else packet
 
 
 def _on_grey(photo: Photo) -> Image.Image:

@@ -14,9 +14,12 @@ from facex.errors import FaceXError, Interrupted
 from facex.server.editors import Editor
 from facex.server.jobs import Claim, JobQueue
 from facex.server.reader import Reader
+from facex.server.refusals import Refused
 from facex.server.store import Store
 
 _LOG = logging.getLogger("facex.server")
+_UNUSED_MASK: Final = 3600.0
+"""Seconds after which a mask that belongs to no job is deleted."""
 _LOOK: Final = 0.5
 """Seconds after which a waiting worker looks whether it shall end."""
 
@@ -106,16 +109,34 @@ class Janitor:
                 return
 
 
-def tidy(store: Store, queue: JobQueue, reader: Reader, keep_hours: float | None) -> None:
-    """Delete what is older than ``keep_hours``; unfinished jobs keep their photos."""
-    if keep_hours is None:
-        return
-    moment = time.time() - keep_hours * 3600
-    for job in queue.older_than(moment):
-        queue.delete(job)
+def tidy(
+    store: Store, queue: JobQueue, reader: Reader, keep_hours: float | None, max_jobs: int
+) -> None:
+    """Delete what is older than ``keep_hours``; unfinished jobs keep their photos and masks.
+
+    Args:
+        store: has the files.
+        queue: has the jobs.
+        reader: remembers faces.
+        keep_hours: None keeps all photos, and of the jobs the newest ``max_jobs``.
+        max_jobs: finished jobs that are kept at most.
+    """
+    old = set(queue.beyond(max_jobs))
+    if keep_hours is not None:
+        moment = time.time() - keep_hours * 3600
+        old.update(queue.older_than(moment))
+        for photo in store.older_than(moment):
+            # What clients delete at the same moment is gone already.
+            with contextlib.suppress(Refused):
+                if not queue.uses(photo):
+                    store.delete_photo(photo)
+                    reader.forget(photo)
+    for job in old:
+        with contextlib.suppress(Refused):
+            queue.delete(job)
         store.delete_result(job)
-    for photo in store.older_than(moment):
-        if not queue.uses(photo):
-            store.delete_photo(photo)
-            reader.forget(photo)
-    store.delete_old_masks(moment)
+    # A mask stays as long as a job was ordered with it; others were painted and never used.
+    for mask in store.masks_before(time.time() - _UNUSED_MASK):
+        with contextlib.suppress(Refused):
+            if not queue.mentions(mask):
+                store.delete_mask(mask)

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from starlette.testclient import TestClient
 
 from facex.server.app import create_app
 from facex.server.editors import ProcessEditor
+from facex.server.jobs import Claim
+from facex.server.refusals import Refused
+from facex.server.schemas import EditRequest
 from facex.server.service import Service, build_service
 from facex.server.settings import ServiceSettings
 from tests.server.talk import upload
@@ -86,6 +90,26 @@ def test_what_is_wrong_is_said_as_it_would_be_here(client: TestClient, service: 
     wait(lambda: client.get(f"{API}/jobs/{job}").json()["status"] == "failed")
     problem = client.get(f"{API}/jobs/{job}").json()["error"]
     assert (problem["error"], "no face was found" in problem["message"]) == ("NoFaceFound", True)
+
+
+def hang(pipe: Connection, device: str, settings: ServiceSettings) -> None:
+    """What a process does that never says anything."""
+    while True:
+        time.sleep(1)
+
+
+def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+    settings = ServiceSettings(data=tmp_path, max_seconds=1.0)
+    editor = ProcessEditor("cpu", settings, serve=hang, grace=0.5)
+    editor.start()
+    pid = editor.pid
+    order = EditRequest(task="gaze", photos={"target": "a" * 32})
+    with pytest.raises(Refused, match="said nothing") as refused:
+        editor.edit(Claim("b" * 32, order), lambda done, total, stage: None)
+    assert refused.value.status == 504
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_the_process_ends_with_the_service(tmp_path: Path) -> None:

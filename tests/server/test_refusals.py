@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from starlette.testclient import TestClient
 
 from facex.errors import OptionError
 from facex.imaging.read import Photo
+from facex.safety.provenance import read_xmp
+from facex.safety.verify import verify_image
 from facex.server.app import create_app
+from facex.server.refusals import Refused
 from facex.server.settings import ServiceSettings
 from tests.server.talk import TOKEN, MakeService, png, upload
 
@@ -37,6 +42,29 @@ def test_faces_of_others_need_consent_but_motion_does_not(
     assert status == 202, text
 
 
+def test_a_preview_lends_no_face_without_consent_and_says_what_it_is(
+    client: TestClient, woman: dict[str, Any], admiral: dict[str, Any], tmp_path: Path
+) -> None:
+    photos = {"target": woman["id"], "source": admiral["id"]}
+    mix = {"photos": {"target": woman["id"], "a": admiral["id"]}, "steps": [{"identity": "a"}]}
+    for order in ({"task": "swap", "photos": photos}, {"recipe": mix}):
+        reply = client.post(f"{API}/previews", json=order)
+        assert (reply.status_code, reply.json()["error"]) == (409, "ConsentRequired")
+        shown = client.post(f"{API}/previews", json={**order, "consent": True}).json()
+        assert shown["borrowed"]
+        file = tmp_path / "preview.jpg"
+        file.write_bytes(base64.b64decode(shown["image"].partition(",")[2]))
+        report = verify_image(file)
+        assert report.mark.payload is not None
+        assert report.metadata is not None
+        assert max(Image.open(file).size) < 256
+    own = {"task": "gaze", "photos": {"target": woman["id"]}, "sliders": {"gaze_yaw": 9.0}}
+    reply = client.post(f"{API}/previews", json=own)
+    assert (reply.status_code, reply.json()["borrowed"]) == (200, False)
+    file.write_bytes(base64.b64decode(reply.json()["image"].partition(",")[2]))
+    assert read_xmp(file) is not None
+
+
 @pytest.mark.parametrize(
     ("order", "says"),
     [
@@ -48,6 +76,8 @@ def test_faces_of_others_need_consent_but_motion_does_not(
         ({"task": "swap", "photos": {"target": "../../etc/passwd"}}, "photos.target"),
         ({"task": "inpaint"}, "needs a mask"),
         ({"task": "gaze", "sliders": {"gaze_yaw": 200.0}}, "from -90 to 90"),
+        ({"task": "gaze", "seed": -1}, "seed: expected 0 or more"),
+        ({"task": "gaze", "stepps": 3}, "stepps: it is not known here"),
         ({"task": "gaze", "sliders": {"gaze_yaw": 5.0}, "steps": 900}, "at most"),
         ({"task": "gaze", "sliders": {"gaze_yaw": 5.0}, "faces": {"target": "9"}}, "no number 9"),
         ({"task": "gaze", "sliders": {}, "faces": {"target": "like:/etc/passwd"}}, "faces.target"),
@@ -109,7 +139,8 @@ def test_limits_on_bytes_pixels_and_photos(
 
 
 def test_only_known_hosts_and_the_own_origin(client: TestClient) -> None:
-    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    refused = client.get("/", headers={"host": "evil.example"})
+    assert (refused.status_code, "--allow-host" in refused.json()["message"]) == (403, True)
     assert client.get("/", headers={"host": "localhost:8765"}).status_code == 200
     assert client.get("/", headers={"host": "[::1]:8765"}).status_code == 200
     path = f"{API}/jobs/{NOBODY}/cancel"
@@ -140,6 +171,12 @@ def test_a_token_is_wanted_for_everything_but_the_page(
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
         assert client.get(f"{API}/jobs").status_code == 200
+        document = client.get(f"{API}/openapi.json").json()
+        assert document["security"] == [{"bearer": []}, {"cookie": []}]
+        assert set(document["components"]["securitySchemes"]) == {"bearer", "cookie"}
+        assert document["paths"][f"{API}/health"]["get"]["security"] == []
+        assert client.delete(f"{API}/session").status_code == 204
+        assert client.get(f"{API}/jobs").status_code == 401
 
 
 def test_an_open_address_needs_a_long_token(tmp_path: Path) -> None:
@@ -171,3 +208,34 @@ def test_a_content_filter_sees_every_upload(make_service: MakeService, tmp_path:
         reply = client.post(f"{API}/photos", files=files)
         assert (reply.status_code, reply.json()["error"]) == (422, "ContentRefused")
         assert client.get(f"{API}/photos").json() == []
+
+
+def test_a_crowd_and_too_many_masks_are_refused(
+    make_service: MakeService, tmp_path: Path, astronaut: Image.Image, hopper: Image.Image
+) -> None:
+    both = Image.new("RGB", (1024, 600))
+    both.paste(astronaut, (0, 0))
+    both.paste(hopper, (512, 0))
+    with TestClient(create_app(make_service(tmp_path, max_faces=1, max_photos=2))) as client:
+        files = {"file": ("x.png", png(both), "image/png")}
+        reply = client.post(f"{API}/photos", files=files)
+        assert (reply.status_code, reply.json()["error"]) == (422, "TooManyFaces")
+        files = {"file": ("m.png", png(Image.new("L", (64, 64), 255)), "image/png")}
+        masks = [client.post(f"{API}/masks", files=files) for _ in range(3)]
+        assert [mask.status_code for mask in masks] == [201, 201, 429]
+        assert client.delete(f"{API}/masks/{masks[0].json()['id']}").status_code == 204
+        assert client.post(f"{API}/masks", files=files).status_code == 201
+
+
+def test_reading_has_few_places_and_says_when_to_come_back(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    reader = make_service(tmp_path).reader
+    with ExitStack() as taken:
+        for _ in range(4):
+            taken.enter_context(reader.turn(patience=0.01))
+        with pytest.raises(Refused, match="try again") as refused:
+            taken.enter_context(reader.turn(patience=0.01))
+        assert (refused.value.status, refused.value.retry_after) == (429, 5)
+    with reader.turn(patience=0.01):
+        pass

@@ -7,6 +7,8 @@ import base64
 import io
 import json
 import time
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,16 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+import facex
+from facex.api import EditOptions
 from facex.ford.representation import FaceRepresentation
-from facex.recipes.load import parse_recipe
+from facex.recipes.load import load_recipe, parse_recipe
 from facex.safety.verify import verify_image
-from tests.server.talk import png, upload
+from facex.server.app import create_app
+from facex.server.preview import make_preview
+from facex.server.schemas import PreviewRequest
+from tests.server.browser import served
+from tests.server.talk import TOKEN, MakeService, png, upload
 
 API = "/api/v1"
 
@@ -81,6 +89,11 @@ def test_a_swap_changes_the_face_and_nothing_else(
     file = tmp_path / "result.png"
     file.write_bytes(client.get(f"{API}/jobs/{job['id']}/result").content)
     assert verify_image(file).metadata
+    # What the page shows is a result too, also when somebody saves it from there.
+    for size in ("shown", "thumb"):
+        small = tmp_path / f"{size}.jpg"
+        small.write_bytes(client.get(f"{API}/jobs/{job['id']}/result?size={size}").content)
+        assert verify_image(small).metadata
     assert str(tmp_path) not in file.read_bytes().decode("latin-1")
 
 
@@ -92,6 +105,106 @@ def test_a_recipe_of_an_edit_can_be_taken_along(client: TestClient, woman: dict[
     assert str(recipe.photos["target"]) == "woman.png"
     assert recipe.steps[0].sliders.yaw == 12
     assert (recipe.steps[0].seed, recipe.steps[0].steps) == (5, 1)
+    asked = client.get(f"{API}/jobs/{job['id']}/request").json()
+    assert (asked["seed"], asked["recipe"]["steps"][0]["sliders"]["yaw"]) == (5, 12)
+
+
+def test_an_edit_taken_along_is_the_same_with_its_mask_its_face_and_equal_names(
+    client: TestClient,
+    mini: facex.FaceX,
+    astronaut: Image.Image,
+    hopper: Image.Image,
+    tmp_path: Path,
+) -> None:
+    both = Image.new("RGB", (1024, 600))
+    both.paste(astronaut, (0, 0))
+    both.paste(hopper, (512, 0))
+    target, source = upload(client, astronaut, "image.png"), upload(client, both, "image.png")
+    mask = np.zeros((512, 512), np.uint8)
+    mask[60:200, 160:300] = 255
+    files = {"file": ("mask.png", png(Image.fromarray(mask)), "image/png")}
+    number = number_at(source, 770, 200)
+    order = {
+        "task": "inpaint",
+        "photos": {"target": target["id"], "source": source["id"]},
+        "faces": {"source": str(number)},
+        "mask": client.post(f"{API}/masks", files=files).json()["id"],
+        "consent": True,
+        "seed": 3,
+    }
+    # Whatever a recipe says, what leaves the service is marked.
+    job = ordered(client, **order)
+    assert finished(client, job["id"])["status"] == "done"
+    archive = zipfile.ZipFile(io.BytesIO(client.get(f"{API}/jobs/{job['id']}/bundle").content))
+    archive.extractall(tmp_path)
+    names = {"recipe.yaml", "mask.png", "image.png", f"image-face-{number}.png"}
+    assert set(archive.namelist()) == names
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    again = mini.edit(recipe.photos["target"], recipe, options=EditOptions(size=256))
+    difference = np.abs(np.asarray(again.image, int) - np.asarray(result(client, job["id"]), int))
+    assert difference.mean() < 0.1
+    # The mask goes with the last edit that needs it.
+    assert client.delete(f"{API}/masks/{order['mask']}").status_code == 409
+    assert client.delete(f"{API}/jobs/{job['id']}").status_code == 204
+    assert client.delete(f"{API}/masks/{order['mask']}").status_code == 404
+
+
+def test_a_kept_face_is_taken_from_when_its_photo_is_gone(
+    client: TestClient, woman: dict[str, Any], hopper: Image.Image
+) -> None:
+    photo = upload(client, hopper, "gone.png")
+    kept = client.post(f"{API}/photos/{photo['id']}/faces/1/keep").json()
+    assert kept["kept"]
+    swap = {"task": "swap", "consent": True, "seed": 1}
+    jobs = [ordered(client, **swap, photos={"target": woman["id"], "source": photo["id"]})]
+    assert finished(client, jobs[0]["id"])["status"] == "done"
+    assert client.delete(f"{API}/photos/{photo['id']}").status_code == 204
+    jobs.append(ordered(client, **swap, photos={"target": woman["id"], "source": kept["id"]}))
+    assert finished(client, jobs[1]["id"])["status"] == "done"
+    first, second = (np.asarray(result(client, job["id"]), int) for job in jobs)
+    assert np.abs(first - second).mean() < 0.1
+    refused = client.post(
+        f"{API}/edits",
+        json={"task": "gaze", "photos": {"target": kept["id"]}, "sliders": {"gaze_yaw": 5.0}},
+    )
+    assert (refused.status_code, "kept face" in refused.json()["message"]) == (422, True)
+    assert client.delete(f"{API}/photos/{kept['id']}").status_code == 204
+    assert kept["id"] not in {each["id"] for each in client.get(f"{API}/photos").json()}
+
+
+def test_one_stream_tells_of_all_jobs_until_none_is_left(
+    client: TestClient, woman: dict[str, Any]
+) -> None:
+    order = {"task": "gaze", "photos": {"target": woman["id"]}, "sliders": {"gaze_yaw": 5.0}}
+    jobs = {ordered(client, **order)["id"] for _ in range(3)}
+    ended, idle = set(), False
+    with client.stream("GET", f"{API}/events") as reply:
+        for line in reply.iter_lines():
+            idle = idle or line == "event: idle"
+            if line.startswith("data: {") and len(line) > 10:
+                info = json.loads(line[6:])
+                ended |= {info["id"]} if info["status"] == "done" else set()
+    assert idle
+    assert ended == jobs
+
+
+def test_the_example_client_swaps(
+    make_service: MakeService,
+    tmp_path: Path,
+    astronaut: Image.Image,
+    hopper: Image.Image,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from examples import client as example
+
+    files = [tmp_path / name for name in ("source.png", "target.png", "out.png")]
+    hopper.crop((100, 0, 420, 320)).save(files[0])
+    astronaut.crop((80, 0, 380, 300)).save(files[1])
+    with served(create_app(make_service(tmp_path / "data", token=TOKEN))) as address:
+        monkeypatch.setenv("FACEX_URL", address)
+        monkeypatch.setenv("FACEX_TOKEN", TOKEN)
+        example.main(*map(str, files))
+    assert verify_image(files[2]).metadata
 
 
 def test_a_mask_limits_the_edit_and_results_can_be_gone_on_from(
@@ -114,19 +227,36 @@ def test_a_mask_limits_the_edit_and_results_can_be_gone_on_from(
 def test_a_preview_is_quick_and_moves_what_it_should(
     client: TestClient, woman: dict[str, Any]
 ) -> None:
-    pictures, times = {}, []
+    pictures = {}
     for yaw in (0.0, 25.0, 25.0):
         order = {"task": "pose", "photos": {"target": woman["id"]}, "sliders": {"yaw": yaw}}
         reply = client.post(f"{API}/previews", json={**order, "mesh": True}).json()
         data = base64.b64decode(reply["image"].partition(",")[2])
         pictures[yaw] = np.asarray(Image.open(io.BytesIO(data)), np.float32)
-        times.append(reply["milliseconds"])
         assert len(reply["mesh"]) == 478
     # The cut's border stays where the photo has it, so that the page can lay it on top.
     border = np.abs(pictures[0.0] - pictures[25.0])
     assert border[:4].mean() < 3
     assert border[100:250, 100:250].mean() > 8
-    assert min(times) < 500  # tens of milliseconds on an idle core
+
+
+def test_previews_take_a_tenth_of_a_second(
+    client: TestClient, woman: dict[str, Any], admiral: dict[str, Any]
+) -> None:
+    service = client.app.state.service  # type: ignore[attr-defined]
+    photos = {"target": woman["id"], "source": admiral["id"]}
+    for order in (
+        {"task": "pose", "photos": {"target": woman["id"]}, "sliders": {"yaw": 9.0}},
+        {"task": "swap", "photos": photos, "consent": True},
+    ):
+        request, times = PreviewRequest.model_validate(order), []
+        for _ in range(5):
+            # Time of this thread, since other programs may want the processor too; they still
+            # empty its caches, so that twice as much is allowed.
+            start = time.thread_time()
+            make_preview(request, service.store, service.reader)
+            times.append(time.thread_time() - start)
+        assert min(times) < 0.2
 
 
 def test_a_chosen_face_of_several_is_the_one_that_is_edited(

@@ -29,7 +29,7 @@ async function call(method, path, body) {
   throw new Refusal(reply.status, problem.error ?? "Error", sentence(text), reply.headers.get("retry-after"));
 }
 
-function sentence(text) {
+export function sentence(text) {
   const whole = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
@@ -43,18 +43,4 @@ export function upload(path, blob, name) {
   const form = new FormData();
   form.append("file", blob, name);
   return call("POST", path, form);
-}
-
-// Calls `news` with the job at every change; resolves with its last state, or null when it is gone.
-export function follow(job, news) {
-  return new Promise((done) => {
-    const source = new EventSource(`${ROOT}/jobs/${job}/events`);
-    const end = (info) => { source.close(); done(info); };
-    source.addEventListener("job", (event) => {
-      const info = JSON.parse(event.data);
-      news(info);
-      if (["done", "failed", "cancelled"].includes(info.status)) end(info);
-    });
-    source.addEventListener("gone", () => end(null));
-  });
 }

@@ -2,9 +2,9 @@
 // The right side: tasks, photos to take from, parts, sliders, the mix table, and the numbers.
 
 import { url } from "./api.js";
-import { $, make } from "./dom.js";
+import { $, make, rebuild } from "./dom.js";
 import { maskMode, maskTools } from "./mask.js";
-import { MIX, SLIDERS, chosenFor, chosenStyle, face, photo, roleKey, row, state, styleKey, uses } from "./state.js";
+import { MIX, SLIDERS, chosenFor, chosenStyle, face, others, photo, preset, presets, roleKey, row, state, styleKey, uses } from "./state.js";
 
 const words = (name) => name.replace(/-/g, " ").replace(/^./, (c) => c.toUpperCase());
 const MIX_HELP = "Take any factor and any part from any photo.";
@@ -12,14 +12,15 @@ const ROLES = { source: ["Take from", "Another photo of the person"], driver: ["
 
 export function drawTasks(choose) {
   const names = [...state.tasks.map((task) => task.name), MIX];
-  $("tasks").replaceChildren(...names.map((name) => make("button", {
+  rebuild($("tasks"), names.map((name) => make("button", {
     type: "button", role: "radio", "aria-checked": name === state.task, tabindex: name === state.task ? 0 : -1,
     onclick: () => choose(name),
   }, words(name))));
   $("help").textContent = state.task === MIX ? MIX_HELP : row()?.help ?? "";
 }
 
-// `on.change` after every choice, `on.drag` while a slider moves, `on.release` when it is let go.
+// `on.change` after every choice, `on.drag` while a slider moves, `on.release` when it is let go,
+// `on.files(files, chosen)` for files that are dropped where a photo is chosen.
 export function drawForm(on) {
   const parts = [];
   const needs = row()?.needs;
@@ -33,7 +34,7 @@ export function drawForm(on) {
   if (styles && (state.task === MIX || (needs && needs.style !== "never"))) parts.push(styleChips(on));
   if (state.task === MIX) parts.push(mixTable(on));
   parts.push(...sliderGroups(on), more(on));
-  $("form").replaceChildren(...parts);
+  rebuild($("form"), parts);
   $("auto-label").hidden = !SLIDERS.some((slider) => uses(slider.factor));
 }
 
@@ -41,17 +42,29 @@ function slots(role, need, on) {
   const optional = need !== "required";
   const pick = (id) => { state.roles[roleKey(role)] = id; on.change(); drawForm(on); };
   const slot = (id, content, text) => make("label", {},
-    make("input", { type: "radio", name: role, checked: chosenFor(role) === id, onchange: () => pick(id), "aria-label": text }), content);
-  const all = state.photos.filter((each) => each.id !== state.target);
+    make("input", { type: "radio", name: role, value: id ?? "", checked: chosenFor(role) === id, onchange: () => pick(id), "aria-label": text }), content);
+  const all = others();
   const picture = (each) => make("img", { src: url(`/photos/${each.id}/image?size=thumb`), alt: "", title: each.label });
   const options = all.map((each) => slot(each.id, picture(each), each.label));
   if (optional) options.unshift(slot(null, make("i", {}, "nobody"), "Nobody"));
   const box = make("fieldset", {}, make("legend", {}, ROLES[role][optional ? 1 : 0]));
+  dropHere(box, (files) => on.files(files, (info) => { state.roles[roleKey(role)] = info.id; }));
   box.append(options.length ? make("div", { class: "slots" }, ...options) : make("p", { class: "hint" }, "Add a second photo first."));
   const chosen = photo(chosenFor(role));
   if (chosen?.faces.length > 1) box.append(faceChips(chosen, role, on));
   if (chosen && !chosen.faces.length && !state.place) box.append(make("p", { class: "hint" }, "No face was found in this one."));
   return box;
+}
+
+// Photos dropped onto a choice are not only added but chosen.
+function dropHere(box, take) {
+  box.addEventListener("dragover", () => box.classList.add("over"));
+  box.addEventListener("dragleave", () => box.classList.remove("over"));
+  box.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    take([...event.dataTransfer.files]);
+  });
 }
 
 function faceChips(info, name, on) {
@@ -61,7 +74,7 @@ function faceChips(info, name, on) {
 
 function chips(name, type, options, choose) {
   return make("div", { class: "chips" }, ...options.map(([value, text, checked]) => make("label", {},
-    make("input", { type, name, checked, onchange: (event) => choose(value, event.target.checked) }), text)));
+    make("input", { type, name, value, checked, onchange: (event) => choose(value, event.target.checked) }), text)));
 }
 
 function placeChoice(on) {
@@ -91,15 +104,32 @@ function mixTable(on) {
       if (select.value) state.cells[name] = select.value; else delete state.cells[name];
       select.className = select.value ? "set" : "";
       on.change();
-    } }, make("option", { value: "" }, "as it is"),
-      ...state.photos.filter((each) => each.id !== state.target).map((each) => make("option", { value: each.id, selected: state.cells[name] === each.id }, each.label)),
+    } }, make("option", { value: "" }, "as it is"), ...lenders(state.cells[name]),
       make("option", { value: "none", selected: state.cells[name] === "none" }, "left out"));
     return make("tr", {}, make("th", { scope: "row" }, words(name)), make("td", {}, select));
   };
   const table = (title, names) => make("table", {}, make("caption", {}, title), make("tbody", {}, ...names.map(line)));
   const box = make("fieldset", {}, table("Factors", state.about.factors), table("Parts", state.about.regions));
-  if (state.photos.length < 2) box.prepend(make("p", { class: "hint" }, "Add more photos to mix."));
+  box.prepend(others().length ? presetRow(on) : make("p", { class: "hint" }, "Add more photos to mix."));
   return box;
+}
+
+// Every face that something can be taken from, as options; "id#number" where there are several.
+function lenders(chosen) {
+  const option = (value, text) => make("option", { value, selected: chosen === value }, text);
+  return others().flatMap((each) => (each.faces.length < 2 ? [option(each.id, each.label)]
+    : each.faces.map((found) => option(`${each.id}#${found.number}`, `${each.label}, face ${found.number}`))));
+}
+
+// The table filled as a task fills it, to go on from there.
+function presetRow(on) {
+  const from = make("select", { "aria-label": "Everything from", onchange: () => { state.presetFrom = from.value; } }, ...lenders(state.presetFrom));
+  const task = make("select", { "aria-label": "Begin like", onchange: () => {
+    if (task.value) preset(task.value, from.value); else state.cells = {};
+    on.change();
+    drawForm(on);
+  } }, make("option", { value: "" }, "Begin like …"), ...presets().map((each) => make("option", { value: each.name }, words(each.name))));
+  return make("div", { class: "tool pair" }, task, from);
 }
 
 function sliderGroups(on) {
@@ -107,8 +137,15 @@ function sliderGroups(on) {
   if (!shown.length) return [];
   const groups = Map.groupBy ? Map.groupBy(shown, (s) => s.group) : grouped(shown);
   const boxes = [...groups].map(([group, sliders]) => make("fieldset", {}, make("legend", {}, group), ...sliders.map((slider) => line(slider, on))));
-  if (state.task === MIX) return [make("details", { open: sliderIsSet() }, make("summary", {}, "Sliders"), ...boxes, resetButton(on))];
+  if (state.task === MIX) return [folding("sliders", "Sliders", sliderIsSet(), ...boxes, resetButton(on))];
   return [...boxes, resetButton(on)];
+}
+
+// A part that stays open or shut when the form is drawn again.
+function folding(key, title, open, ...children) {
+  return make("details", { open: open || state.open.has(key), ontoggle: (event) => {
+    if (event.target.open) state.open.add(key); else state.open.delete(key);
+  } }, make("summary", {}, title), ...children);
 }
 
 const sliderIsSet = () => SLIDERS.some((slider) => state.sliders[slider.label] !== undefined);
@@ -127,8 +164,16 @@ function line(slider, on) {
   const text = (v) => (angle ? `${v > 0 ? "+" : ""}${Math.round(v)}°` : `${Math.round(v * 100)} %`);
   const output = make("output", { for: id }, text(value));
   const box = make("div", { class: state.sliders[slider.label] === undefined ? "row" : "row set" });
+  const back = () => {
+    delete state.sliders[slider.label];
+    input.value = rest;
+    output.textContent = text(rest);
+    input.setAttribute("aria-valuetext", output.textContent);
+    box.className = "row";
+    on.change();
+  };
   const input = make("input", { type: "range", id, min: angle ? -slider.range : 0, max: angle ? slider.range : 1, step: angle ? 1 : 0.02, value,
-    "aria-valuetext": text(value), title: "Double-click sets it back",
+    "aria-valuetext": text(value), title: "Delete or a double click sets it back",
     oninput: () => {
       state.sliders[slider.label] = Number(input.value);
       output.textContent = text(Number(input.value));
@@ -137,14 +182,10 @@ function line(slider, on) {
       on.drag();
     },
     onchange: () => on.release(),
-    ondblclick: () => {
-      delete state.sliders[slider.label];
-      input.value = rest;
-      output.textContent = text(rest);
-      box.className = "row";
-      on.change();
-    } });
-  box.append(make("label", { for: id }, slider.label), input, output);
+    ondblclick: back,
+    onkeydown: (event) => { if (["Delete", "Backspace"].includes(event.key)) back(); } });
+  box.append(make("label", { for: id }, slider.label), input, output,
+    make("button", { type: "button", class: "back", "aria-label": `Set ${slider.label} back`, onclick: () => { back(); input.focus(); } }, "↺"));
   return box;
 }
 
@@ -159,7 +200,7 @@ function more(on) {
   const formats = make("select", { id: "more-format", onchange: (event) => { state.more.format = event.target.value; } },
     ...["png", "jpg", "webp"].map((name) => make("option", { value: name, selected: state.more.format === name }, name.toUpperCase())));
   const relative = make("input", { type: "checkbox", checked: state.relative, onchange: (event) => { state.relative = event.target.checked; on.change(); } });
-  return make("details", {}, make("summary", {}, "More"),
+  return folding("more", "More", false,
     entry("seed", "Seed", { min: 0, max: 4294967295, step: 1 }),
     entry("steps", "Steps", { min: 1, max: state.about.limits.steps, step: 1, placeholder: "the model's" }),
     entry("strength", "Strength", { min: 0, max: 1, step: 0.05, placeholder: "0 to 1" }),

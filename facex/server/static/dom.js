@@ -18,11 +18,26 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// A message that stays until it is closed; of many only the last three, and never the same twice.
 export function say(text) {
+  for (const old of [...$("toasts").children]) if (old.firstChild.textContent === text) old.remove();
   const box = make("p", {}, make("span", {}, text));
-  box.append(make("button", { type: "button", "aria-label": "Close", onclick: () => box.remove() }, "✕"));
+  box.append(make("button", { type: "button", "aria-label": "Close the message", onclick: () => box.remove() }, "✕"));
   $("toasts").append(box);
-  setTimeout(() => box.remove(), 9000);
+  while ($("toasts").children.length > 3) $("toasts").firstChild.remove();
+}
+
+// What screen readers are told in passing, and everybody sees in the corner.
+export const tell = (text) => { if ($("status").textContent !== text) $("status").textContent = text; };
+
+const CONTROLS = "button, input, select, summary, a";
+const keyOf = (element) => element.dataset.key ?? [element.tagName, element.id, element.name, element.value, element.getAttribute("aria-label"), element.id ? "" : element.textContent].join("|");
+
+// New children in a box, without taking the keyboard's place from under the user.
+export function rebuild(box, children) {
+  const active = box.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  box.replaceChildren(...children);
+  if (active) [...box.querySelectorAll(CONTROLS)].find((each) => keyOf(each) === active)?.focus({ preventScroll: true });
 }
 
 // Roving arrow keys for groups of buttons that act as radio buttons.

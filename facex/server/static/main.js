@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ties the parts together: photos in, edits out, history.
+// Ties the parts together: photos in, previews and edits out.
 
-import { follow, get, post, remove, upload, url } from "./api.js";
+import { get, post, remove, url } from "./api.js";
 import { drawForm, drawTasks } from "./controls.js";
-import { $, arrows, choose, make, say } from "./dom.js";
-import { isDrawn, maskBlob, onMask, setUpMask } from "./mask.js";
-import { clearPreview, draw, setUpStage, showPreview } from "./stage.js";
-import { MIX, chosenFor, job, missing, moved, order, photo, row, state, target } from "./state.js";
-
-const PENDING = ["queued", "running"];
+import { $, arrows, choose, make, say, tell } from "./dom.js";
+import { drawHistory, drawWork, setUpHistory } from "./history.js";
+import { listen, run, setUpJobs } from "./jobs.js";
+import { isDrawn, onMask, setUpMask } from "./mask.js";
+import { clearPreview, draw, needsConsent, setUpStage, showPreview } from "./stage.js";
+import { MIX, agreed, chosenFor, editable, face, forget, missing, moved, order, state, target } from "./state.js";
+import { addFiles, drawTray, setUpTray } from "./tray.js";
 
 // ---- drawing everything again
 
 function redraw() {
   draw(chooseFace);
-  drawPhotos();
+  drawTray();
   drawHistory();
   drawWork();
   ready();
@@ -37,11 +38,16 @@ const controls = {
     clearTimeout(settling);
     settling = setTimeout(() => { if ($("auto").checked && !missing(isDrawn())) run(true); }, SETTLE_MS);
   },
+  files: addFiles,
 };
 
 function everything() {
-  drawTasks(chooseTask);
-  drawForm(controls);
+  // A slider that is being dragged is not taken from under the finger.
+  if ($("form").querySelector("input[type=range]:active")) addEventListener("pointerup", everything, { once: true });
+  else {
+    drawTasks(chooseTask);
+    drawForm(controls);
+  }
   redraw();
 }
 
@@ -54,63 +60,22 @@ function chooseTask(name) {
   preview();
 }
 
-// ---- photos
-
-function drawPhotos() {
-  $("photos").replaceChildren(...state.photos.map((each) => {
-    const faces = each.faces.length === 1 ? "1 face" : `${each.faces.length || "no"} faces`;
-    return make("li", { class: "photo" },
-      make("button", { type: "button", "aria-pressed": each.id === state.target, onclick: () => chooseTarget(each.id) },
-        make("img", { src: url(`/photos/${each.id}/image?size=thumb`), alt: "" }), make("span", {}, each.label), make("small", {}, faces)),
-      make("button", { type: "button", class: "del", "aria-label": `Delete ${each.label}`, onclick: () => deletePhoto(each.id) }, "✕"));
-  }));
-}
-
 function chooseTarget(id) {
   const before = state.target;
   state.target = id;
   state.job = null;
   state.sliders = {};
-  for (const role of Object.keys(state.roles)) if (state.roles[role] === id) state.roles[role] = role.includes(",") ? null : before;
-  for (const cell of Object.keys(state.cells)) if (state.cells[cell] === id) delete state.cells[cell];
+  if (id) forget(id, editable().some((each) => each.id === before) ? before : null);
   clearPreview();
   everything();
 }
 
-function chooseFace(info, face) {
-  state.faces[info.id] = state.faces[info.id] === face.number && info.faces.length > 1 ? undefined : face.number;
+function chooseFace(info, found) {
+  state.faces[info.id] = state.faces[info.id] === found.number && info.faces.length > 1 ? undefined : found.number;
   state.sliders = {};
   drawForm(controls);
   redraw();
-  $("faces").children[face.number - 1]?.focus();
-}
-
-async function deletePhoto(id) {
-  await attempt(async () => {
-    await remove(`/photos/${id}`);
-    state.photos = state.photos.filter((each) => each.id !== id);
-    for (const role of Object.keys(state.roles)) if (state.roles[role] === id) state.roles[role] = null;
-    for (const cell of Object.keys(state.cells)) if (state.cells[cell] === id) delete state.cells[cell];
-    if (state.target === id) state.target = state.photos[0]?.id ?? null;
-    everything();
-  });
-}
-
-async function addFiles(files) {
-  for (const file of files) {
-    $("status").textContent = `Reading ${file.name} …`;
-    await attempt(async () => keepPhoto(await upload("/photos", file, file.name)));
-  }
-  $("status").textContent = "Ready";
-}
-
-function keepPhoto(info) {
-  state.photos.push(info);
-  if (!state.target) state.target = info.id;
-  // The second photo is what one most likely wants to take from, or to imitate.
-  else for (const role of ["source", "driver"]) if (info.faces.length) state.roles[role] ??= info.id;
-  if (!info.faces.length) say(`No face was found in ${info.label}. It can still be used as a picture of glasses or a beard.`);
-  everything();
+  $("faces").children[found.number - 1]?.focus();
 }
 
 // ---- preview: one request at a time, the newest wins
@@ -126,110 +91,16 @@ async function preview() {
   try {
     const wanted = moved() || taking ? order() : { recipe: { photos: { target: state.target }, steps: [{}] }, faces: order().faces };
     if (state.job) { state.job = null; redraw(); }
-    await showPreview(await post("/previews", { ...wanted, mesh: state.mesh }));
+    await showPreview(await post("/previews", { ...wanted, mesh: state.mesh, consent: agreed(wanted) }));
   } catch (error) {
     clearPreview();
-    if (error.status !== 422) say(error.message);
+    // Nobody's face goes into another picture before somebody has confirmed that it may.
+    if (error.kind === "ConsentRequired") needsConsent();
+    else if (error.status === 401) enter();
+    else if (![422, 429].includes(error.status)) say(error.message);
   }
   busy = false;
   if (again) { again = false; preview(); }
-}
-
-// ---- edits
-
-let automatic = null;
-
-async function run(auto = false) {
-  if (missing(isDrawn())) return;
-  if (auto && automatic) await post(`/jobs/${automatic}/cancel`).catch(() => {});
-  await attempt(async () => {
-    const wanted = { ...order() };
-    for (const [key, value] of Object.entries(state.more)) if (value !== null) wanted[key] = value;
-    if (row()?.needs.mask === "required") wanted.mask = (await upload("/masks", await maskBlob(), "mask.png")).id;
-    await submit(wanted, auto);
-  });
-}
-
-async function submit(wanted, auto = false) {
-  let info;
-  try {
-    info = await post("/edits", { ...wanted, consent: state.consent });
-  } catch (error) {
-    if (error.kind !== "ConsentRequired") throw error;
-    if (await choose($("consent")) !== "yes") return;
-    state.consent = true;
-    sessionStorage.setItem("consent", "yes");
-    info = await post("/edits", { ...wanted, consent: true });
-  }
-  if (auto) automatic = info.id;
-  state.orders.set(info.id, wanted);
-  state.jobs.push(info);
-  redraw();
-  watch(info.id, true);
-}
-
-async function watch(id, show = false) {
-  const last = await follow(id, (info) => { replace(info); drawHistory(); drawWork(); });
-  if (automatic === id) automatic = null;
-  if (!last) return;
-  replace(last);
-  if (last.status === "failed") say(last.error.message);
-  if (last.status === "cancelled") state.jobs = state.jobs.filter((each) => each.id !== id);
-  if (last.status === "done" && show && last.target === state.target && !automatic) {
-    state.job = id;
-    state.view = "compare";
-    clearPreview();
-  }
-  redraw();
-}
-
-function replace(info) {
-  const index = state.jobs.findIndex((each) => each.id === info.id);
-  if (index >= 0) state.jobs[index] = info;
-}
-
-function drawWork() {
-  const running = state.jobs.filter((each) => PENDING.includes(each.status));
-  const current = running.find((each) => each.status === "running") ?? running[0];
-  $("work").hidden = !current;
-  if (current) {
-    const bar = $("progress");
-    if (current.total) bar.value = current.done / current.total; else bar.removeAttribute("value");
-    const waiting = running.length > 1 ? ` · ${running.length - 1} waiting` : "";
-    const steps = current.total > 1 ? ` ${current.done} of ${current.total}` : "";
-    $("stage-text").textContent = (current.status === "queued" ? `waiting, ${current.ahead} before it` : `${current.stage}${steps}`) + waiting;
-    $("cancel").onclick = () => attempt(() => post(`/jobs/${current.id}/cancel`));
-  }
-  const shown = job()?.result ? job() : null;
-  $("actions").hidden = !shown;
-  $("notes").hidden = !shown?.result.warnings.length;
-  if (!shown) return;
-  $("download").href = url(`/jobs/${shown.id}/result?download=true`);
-  $("recipe").href = url(`/jobs/${shown.id}/recipe`);
-  $("replay").hidden = !state.orders.has(shown.id);
-  $("notes").replaceChildren(...shown.result.warnings.map((text) => make("li", {}, text)));
-}
-
-function drawHistory() {
-  const items = state.jobs.map((each) => {
-    let content;
-    if (each.status === "done") content = make("img", { src: url(`/jobs/${each.id}/result?size=thumb`), alt: "" });
-    else if (each.status === "failed") content = make("div", { class: "wait failed" }, "failed");
-    else content = make("div", { class: "wait" }, each.total > 1 ? `${each.done} of ${each.total}` : each.status);
-    return make("li", {}, make("button", { type: "button", "aria-pressed": each.id === state.job, title: each.error?.message,
-      "aria-label": `${each.label}, ${each.status}`, onclick: () => showJob(each) }, content, make("span", {}, each.label)));
-  });
-  $("history").replaceChildren(...items.reverse());
-}
-
-function showJob(info) {
-  if (info.status === "failed") { say(info.error.message); return; }
-  if (!info.result) return;
-  if (photo(info.target) && state.target !== info.target) chooseTarget(info.target);
-  state.job = info.id;
-  state.view = photo(info.target) ? "compare" : "after";
-  clearPreview();
-  redraw();
 }
 
 // ---- everything around
@@ -245,17 +116,50 @@ async function attempt(work) {
 }
 
 async function enter() {
-  await choose($("token"));
-  await post("/session", { token: $("token-text").value }).catch((error) => say(error.message));
-  return start();
+  if ($("token").open) return;
+  tell("A token is wanted");
+  if (await choose($("token")) !== "yes") {
+    say("Without its token this service shows nothing; load the page again to give it.");
+    return;
+  }
+  await start();
+}
+
+// A wrong token is said in the dialog itself: what lies behind it cannot be read.
+async function checkToken(event) {
+  event.preventDefault();
+  try {
+    await post("/session", { token: $("token-text").value });
+    $("token-error").textContent = "";
+    $("token-text").value = "";
+    $("token").close("yes");
+  } catch (error) {
+    $("token-error").textContent = error.message;
+    $("token-text").focus();
+  }
+}
+
+const signed = (value) => `${Math.round(value) > 0 ? "+" : ""}${Math.round(value) || 0}°`;
+
+// The numbers behind the pictures, for those who cannot see them too.
+function found(info) {
+  const strongest = Object.entries(info.expression).filter(([, value]) => value >= 0.1).sort((a, b) => b[1] - a[1]).slice(0, 5);
+  const named = (name) => name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`);
+  return {
+    mesh: ["Mesh of 478 points", ""],
+    regions: ["Regions", ""],
+    pose_gaze: ["Pose and gaze", `Turned ${signed(info.yaw)}, nodded ${signed(info.pitch)}, tilted ${signed(info.roll)}`],
+    expression: ["Expression", strongest.map(([name, value]) => `${named(name)} ${Math.round(100 * value)} %`).join(", ") || "at rest"],
+    light: ["Light", ""],
+  };
 }
 
 async function showFactors() {
-  const info = photo(state.target), number = state.faces[info.id] || 1;
-  const names = { mesh: "Mesh of 478 points", regions: "Regions", pose_gaze: "Pose and gaze", expression: "Expression", light: "Light" };
-  const path = `/photos/${info.id}/faces/${number}`;
-  $("found-list").replaceChildren(...Object.entries(names).map(([key, text]) =>
-    make("figure", {}, make("img", { src: url(`${path}/factors/${key}`), alt: text }), make("figcaption", {}, text))));
+  const info = face(), path = `/photos/${state.target}/faces/${info.number}`;
+  $("found-title").textContent = target().faces.length > 1 ? `What was found in face ${info.number}` : "What was found in this face";
+  $("found-list").replaceChildren(...Object.entries(found(info)).map(([key, [title, text]]) =>
+    make("figure", {}, make("img", { src: url(`${path}/factors/${key}`), alt: text ? `${title}: ${text}` : title }),
+      make("figcaption", {}, make("b", {}, title), text ? ` ${text}` : ""))));
   $("found-save").href = url(`${path}/representation`);
   await choose($("found"));
 }
@@ -271,64 +175,52 @@ function theme() {
 function setUp() {
   const saved = localStorage.getItem("theme");
   if (saved) document.documentElement.dataset.theme = saved;
+  const page = { redraw, everything, chooseTarget, attempt, clear: clearPreview };
+  setUpTray(page);
+  setUpHistory(page);
+  setUpJobs({
+    attempt,
+    changed: () => { drawHistory(); drawWork(); },
+    done: (info) => {
+      state.job = info.id;
+      state.view = "compare";
+      clearPreview();
+      redraw();
+    },
+  });
   $("theme").onclick = theme;
-  for (const id of ["add", "add2"]) $(id).onclick = () => $("files").click();
-  $("files").onchange = (event) => { addFiles([...event.target.files]); event.target.value = ""; };
   $("run").onclick = () => run();
   $("factors").onclick = () => attempt(showFactors);
   $("mesh").onclick = () => { state.mesh = !state.mesh; redraw(); preview(); };
-  $("continue").onclick = () => attempt(async () => {
-    const info = await post(`/jobs/${state.job}/photo`);
-    state.photos.push(info);
-    chooseTarget(info.id);
-  });
-  $("replay").onclick = () => attempt(() => submit(state.orders.get(state.job)));
-  $("remove").onclick = () => attempt(async () => {
-    await remove(`/jobs/${state.job}`);
-    state.jobs = state.jobs.filter((each) => each.id !== state.job);
-    state.job = null;
-    redraw();
-  });
+  $("leave").onclick = () => attempt(async () => { await remove("/session"); location.reload(); });
   $("form").onsubmit = (event) => event.preventDefault();
+  $("token-form").onsubmit = checkToken;
   arrows($("tasks"));
   addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run(); });
-  addEventListener("paste", (event) => addFiles([...event.clipboardData.files]));
-  dropping();
   setUpStage(redraw);
   setUpMask();
   onMask(ready);
-}
-
-function dropping() {
-  let depth = 0;
-  const show = (on) => { $("drop").hidden = !on; };
-  addEventListener("dragenter", (event) => { if (event.dataTransfer.types.includes("Files")) { depth += 1; show(true); } });
-  addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); if (!depth) show(false); });
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    depth = 0;
-    show(false);
-    addFiles([...event.dataTransfer.files]);
-  });
 }
 
 async function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given) {
     history.replaceState(null, "", location.pathname);
-    await post("/session", { token: given }).catch((error) => say(error.message));
+    // A code that was used already is no harm where the cookie is there.
+    await post("/session", { token: given }).catch(() => {});
   }
   await attempt(async () => {
     const [about, tasks, photos, jobs] = await Promise.all([get("/about"), get("/tasks"), get("/photos"), get("/jobs")]);
     Object.assign(state, { about, tasks, photos, jobs: jobs.filter((each) => each.status !== "cancelled").reverse() });
-    state.target ??= photos[0]?.id ?? null;
+    const there = editable();
+    state.target ??= there[0]?.id ?? null;
     state.task ??= tasks[1]?.name ?? MIX;
-    if (photos.length > 1) for (const role of ["source", "driver"]) state.roles[role] ??= photos[1].id;
+    if (photos.length > 1) for (const role of ["source", "driver"]) state.roles[role] ??= photos.find((each) => each.id !== state.target)?.id ?? null;
     $("consent-text").textContent = about.consent;
+    $("leave").hidden = !about.token;
     everything();
-    for (const each of state.jobs) if (PENDING.includes(each.status)) watch(each.id);
-    $("status").textContent = "Ready";
+    listen();
+    tell("Ready");
   });
 }
 

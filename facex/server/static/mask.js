@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Brush and eraser: paints on a canvas of the shown size, and gives a mask of the photo's size.
 
-import { $, make } from "./dom.js";
+import { $, make, say, tell } from "./dom.js";
 import { face, target } from "./state.js";
 
 const COLOUR = "#ff4f8b";
-const brush = { size: 0.05, erase: false, undo: [], drawn: false, changed: () => {} };
+const brush = { size: 0.05, erase: false, undo: [], drawn: false, painting: false, changed: () => {} };
 
 const pencil = (canvas) => canvas.getContext("2d", { willReadFrequently: true });
 
 export const isDrawn = () => brush.drawn;
 export const onMask = (changed) => { brush.changed = changed; };
 
-export function maskMode(on) {
-  $("mask").hidden = !on;
-  $("mask").classList.toggle("on", on);
-}
+// Whether the task paints; where the mask is seen, the stage decides.
+export const painting = () => brush.painting;
+export const maskMode = (on) => { brush.painting = on; };
 
 export function resetMask() {
   const canvas = $("mask");
@@ -49,7 +48,7 @@ function stroke(from, to) {
   Object.assign(pen, { strokeStyle: COLOUR, lineCap: "round", lineWidth: brush.size * canvas.width * seenShare() });
   pen.beginPath();
   pen.moveTo(...from);
-  pen.lineTo(...to);
+  pen.lineTo(to[0], to[1] + 0.01); // a line without length would not be drawn
   pen.stroke();
   pen.globalCompositeOperation = "source-over";
 }
@@ -84,7 +83,26 @@ export function maskTools() {
     make("div", { class: "tool" }, paint, erase,
       make("button", { type: "button", class: "quiet", onclick: takeBack }, "Undo"),
       make("button", { type: "button", class: "quiet", onclick: () => { remember(); resetKeeping(); } }, "Clear")),
-    make("div", { class: "row" }, make("label", {}, "Size"), size), make("button", { type: "button", class: "quiet", onclick: fillFace }, "Cover the face"));
+    make("div", { class: "row" }, make("span", { "aria-hidden": "true" }, "Size"), size),
+    make("div", { class: "tool" }, make("button", { type: "button", class: "quiet", onclick: fillFace }, "Cover the face"), loader()),
+    make("p", { class: "hint" }, "By keyboard: go to the picture, move with the arrows, paint with Space."));
+}
+
+// A mask from a file: white where the photo may change.
+function loader() {
+  const file = make("input", { type: "file", accept: "image/*", hidden: true, onchange: async () => {
+    const picture = await createImageBitmap(file.files[0]).catch(() => null);
+    if (!picture) { say("This file is no picture that the browser can read."); return; }
+    remember();
+    const canvas = $("mask"), pen = pencil(canvas);
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const pixels = pen.getImageData(0, 0, canvas.width, canvas.height), data = pixels.data;
+    for (let i = 0; i < data.length; i += 4) data.set([255, 79, 139, data[i] + data[i + 1] + data[i + 2] > 382 && data[i + 3] > 127 ? 255 : 0], i);
+    pen.putImageData(pixels, 0, 0);
+    changed();
+  } });
+  return make("span", {}, make("button", { type: "button", class: "quiet", onclick: () => file.click() }, "Load a mask"), file);
 }
 
 function resetKeeping() {
@@ -107,8 +125,32 @@ export function maskBlob() {
   return new Promise((done) => canvas.toBlob(done, "image/png"));
 }
 
+// Arrow keys move the brush, with Shift by more; Space paints, or erases.
+function keys(canvas) {
+  let at = null;
+  canvas.addEventListener("keydown", (event) => {
+    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    if (!x && !y && event.key !== " ") return;
+    event.preventDefault();
+    const step = brush.size * canvas.width * seenShare() * (event.shiftKey ? 2 : 0.5);
+    const box = face()?.box ?? [0, 0, target().width, target().height], scale = canvas.width / target().width;
+    const from = at ?? [((box[0] + box[2]) / 2) * scale, ((box[1] + box[3]) / 2) * scale];
+    at = [Math.min(canvas.width, Math.max(0, from[0] + x * step)), Math.min(canvas.height, Math.max(0, from[1] + y * step))];
+    const mark = $("brush"), width = 100 * brush.size * seenShare();
+    mark.hidden = false;
+    Object.assign(mark.style, { left: `${(100 * at[0]) / canvas.width}%`, top: `${(100 * at[1]) / canvas.height}%`, width: `${width}%` });
+    if (event.key !== " ") return;
+    remember();
+    stroke(at, at);
+    changed();
+    tell(`${brush.erase ? "Erased" : "Painted"} at ${Math.round((100 * at[0]) / canvas.width)} % across, ${Math.round((100 * at[1]) / canvas.height)} % down`);
+  });
+  canvas.addEventListener("blur", () => { $("brush").hidden = true; at = null; });
+}
+
 export function setUpMask() {
   const canvas = $("mask");
+  keys(canvas);
   let last = null;
   const place = (event) => {
     const box = canvas.getBoundingClientRect();

@@ -2,8 +2,8 @@
 // The picture: its faces, the preview while a slider moves, before and after.
 
 import { url } from "./api.js";
-import { $, make } from "./dom.js";
-import { resetMask } from "./mask.js";
+import { $, make, rebuild } from "./dom.js";
+import { painting, resetMask } from "./mask.js";
 import { face, job, photo, state, target } from "./state.js";
 
 const SIDE = 1600;
@@ -50,7 +50,12 @@ export function draw(onFace) {
   const info = photo(result ? result.target : state.target) ?? target();
   $("empty").hidden = Boolean(info);
   $("picture").hidden = !info;
-  if (!info) { shown = null; return; }
+  $("keep").hidden = !info || info.kept || !info.faces.length;
+  if (!info) {
+    shown = null;
+    for (const id of ["views", "zoom", "mesh", "factors"]) $(id).hidden = true;
+    return;
+  }
   if (shown?.id !== info.id) {
     shown = info;
     $("before").src = url(`/photos/${info.id}/image`);
@@ -69,6 +74,11 @@ export function draw(onFace) {
     const box = (info.id === state.target ? face() : info.faces.find((each) => each.main))?.box;
     if (box) $("split").value = (50 * (box[0] + box[2])) / info.width;
   }
+  // The mask belongs to the photo: over a result it would look like one, and could be painted on.
+  const masked = painting() && view === "before";
+  $("mask").hidden = !masked;
+  $("mask").classList.toggle("on", masked);
+  $("brush").hidden = true;
   $("views").hidden = !result;
   for (const button of $("views").children) button.setAttribute("aria-pressed", String(button.dataset.view === view));
   $("picture").classList.toggle("compare", view === "compare");
@@ -89,10 +99,10 @@ function cut() {
 
 function faces(info, view, onFace) {
   const box = $("faces");
-  box.classList.toggle("off", view !== "before" || $("mask").classList.contains("on"));
+  box.classList.toggle("off", view !== "before" || painting());
   const chosen = state.faces[info.id];
   const only = info.faces.length === 1;
-  box.replaceChildren(...info.faces.map((each) => {
+  rebuild(box, info.faces.map((each) => {
     const [x0, y0, x1, y1] = each.box;
     const button = make("button", {
       type: "button", "aria-pressed": only || chosen === each.number,
@@ -129,7 +139,13 @@ export async function showPreview(reply) {
     const dot = Math.max(0.7, canvas.width / 900);
     for (const [x, y] of reply.mesh) pen.fillRect(x * scale - dot / 2, y * scale - dot / 2, dot, dot);
   }
-  $("tag").textContent = `Preview of the warp · ${Math.round(reply.milliseconds)} ms`;
+  $("tag").textContent = reply.borrowed ? "Rough preview, striped and marked" : `Preview of the warp · ${Math.round(reply.milliseconds)} ms`;
+  $("tag").hidden = false;
+}
+
+// Said in place of a preview that would show somebody's face in another picture.
+export function needsConsent() {
+  $("tag").textContent = "The preview comes after you have confirmed an edit with these people";
   $("tag").hidden = false;
 }
 

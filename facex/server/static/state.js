@@ -2,11 +2,11 @@
 // What the page knows and what the user chose; and the request that this adds up to.
 
 export const state = {
-  about: null, tasks: [], photos: [], jobs: [], orders: new Map(),
+  about: null, tasks: [], photos: [], jobs: [],
   target: null, task: null, roles: {}, faces: {},
   regions: new Set(), place: "", style: null, mixStyle: null, sliders: {}, relative: false, cells: {},
   more: { seed: 0, steps: null, strength: null, kappa: null, format: "png" },
-  job: null, view: "before", mesh: false, zoom: false, consent: sessionStorage.getItem("consent") === "yes",
+  job: null, view: "before", mesh: false, zoom: false, open: new Set(), presetFrom: null,
 };
 
 export const MIX = "mix";
@@ -27,6 +27,9 @@ export const SLIDERS = [
 
 export const photo = (id) => state.photos.find((each) => each.id === id);
 export const target = () => photo(state.target);
+// Kept faces are taken from, never edited.
+export const editable = () => state.photos.filter((each) => !each.kept);
+export const others = () => state.photos.filter((each) => each.id !== state.target);
 export const row = () => state.tasks.find((each) => each.name === state.task);
 export const job = () => state.jobs.find((each) => each.id === state.job);
 
@@ -86,9 +89,15 @@ export function order() {
   pick("target", state.target);
   if (state.task === MIX) {
     const photos = { target: state.target }, step = { sliders: sliders(), regions: {} };
-    for (const [cell, id] of Object.entries(state.cells)) {
-      const name = id === "none" ? "none" : `photo${state.photos.indexOf(photo(id)) + 1}`;
-      if (id !== "none") { photos[name] = id; pick(name, id); }
+    const names = new Map([["none", "none"]]);
+    for (const [cell, value] of Object.entries(state.cells)) {
+      if (!names.has(value)) {
+        names.set(value, `photo${names.size}`);
+        const [id, number] = value.split("#");
+        photos[names.get(value)] = id;
+        if (number) faces[names.get(value)] = number;
+      }
+      const name = names.get(value);
       if (state.about.factors.includes(cell)) step[cell] = name;
       else step.regions[cell] = name;
     }
@@ -106,4 +115,77 @@ export function order() {
   if (needs.style !== "never" && chosenStyle()) wanted.style = chosenStyle();
   if (needs.sliders !== "never" && (moved() || state.relative)) wanted.sliders = sliders();
   return wanted;
+}
+
+// A photo is not used any more: nothing may be taken from it.
+export function forget(id, instead = null) {
+  for (const role of Object.keys(state.roles)) if (state.roles[role] === id) state.roles[role] = role.includes(",") ? null : instead;
+  for (const cell of Object.keys(state.cells)) if (state.cells[cell].split("#")[0] === id) delete state.cells[cell];
+}
+
+// The mix table as a task fills it, with everything from one face ("id" or "id#number").
+export function preset(name, value) {
+  state.cells = {};
+  const task = state.tasks.find((each) => each.name === name);
+  for (const cells of [task.factors, task.regions]) {
+    for (const [cell, from] of Object.entries(cells)) if (from === "source" || from === "driver") state.cells[cell] = value;
+  }
+}
+export const presets = () => state.tasks.filter((each) => [each.factors, each.regions].some((cells) => Object.values(cells).some((from) => from === "source" || from === "driver")));
+
+// The form as it was when an edit was ordered; the photo that is edited stays.
+export function restore(wanted) {
+  const step = wanted.recipe?.steps[0];
+  const values = (step ?? wanted).sliders ?? { blendshapes: {} };
+  for (const key of Object.keys(state.more)) state.more[key] = wanted[key] ?? (key === "seed" ? 0 : null);
+  state.relative = values.mode === "relative";
+  state.sliders = {};
+  for (const slider of SLIDERS) {
+    const value = Array.isArray(slider.key) ? values.blendshapes[slider.key[0]] : values[slider.key] || undefined;
+    if (value !== undefined) state.sliders[slider.label] = value;
+  }
+  const from = (name) => {
+    const id = (wanted.recipe ?? wanted).photos[name], number = wanted.faces[name];
+    return photo(id) && id !== state.target ? id + (number && /^\d/.test(number) ? `#${number}` : "") : null;
+  };
+  if (step) {
+    state.task = MIX;
+    state.cells = {};
+    const given = [...state.about.factors.map((cell) => [cell, step[cell]]), ...Object.entries(step.regions)];
+    for (const [cell, name] of given) {
+      const value = name === "none" ? "none" : name && name !== "target" ? from(name) : null;
+      if (value) state.cells[cell] = value;
+    }
+    state.mixStyle = step.style;
+    return;
+  }
+  state.task = wanted.task;
+  state.regions = new Set(wanted.regions);
+  state.place = wanted.place ?? "";
+  state.style = wanted.style;
+  for (const role of ["source", "driver"]) {
+    const [id, number] = from(role)?.split("#") ?? [];
+    state.roles[roleKey(role)] = id ?? null;
+    if (number) state.faces[id] = Number(number);
+  }
+}
+
+// Consent, face by face: which person goes into which picture.
+const pairs = new Set(JSON.parse(sessionStorage.getItem("consent") ?? "[]"));
+const keep = () => sessionStorage.setItem("consent", JSON.stringify([...pairs]));
+
+function pairsOf(wanted) {
+  const photos = (wanted.recipe ?? wanted).photos;
+  const who = (name) => `${photos[name]}#${wanted.faces?.[name] ?? ""}`;
+  return Object.keys(photos).filter((name) => name !== "target").map((name) => `${photos.target} ${who(name)}`);
+}
+export const agreed = (wanted) => pairsOf(wanted).length > 0 && pairsOf(wanted).every((each) => pairs.has(each));
+export function agree(wanted) {
+  for (const each of pairsOf(wanted)) pairs.add(each);
+  keep();
+}
+// A result that is gone on from shows who its photo shows.
+export function inherit(id, before) {
+  for (const each of [...pairs]) if (each.startsWith(`${before} `)) pairs.add(id + each.slice(before.length));
+  keep();
 }
