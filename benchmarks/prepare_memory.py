@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory and time of the last pass of ``facex prepare`` over synthetic records.
 
-python benchmarks/prepare_memory.py [--counts 5000,50000] [--width 512]
+python benchmarks/prepare_memory.py [--counts 5000,50000] [--width 512] [--plan]
 
 Each count runs in a process of its own, over shards that hold records and vectors but no pictures:
 people with ten photos on average, one face in twenty a near-duplicate. Printed are the highest
-memory above that of the same program before the pass, and the seconds of each stage. Linux only.
+memory above that of the same program before the pass, the seconds of each stage, and the time that
+it really had a core (set OMP_NUM_THREADS=1), which other load does not change much. Linux only.
+
+With ``--plan`` the memory of the plan is measured instead, which is what the process that hands out
+the jobs keeps of so many photos: in one tar file, and loose in folders of 1,000.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -25,6 +30,7 @@ from facex.prepare.collect import Faces
 from facex.prepare.manifest import judge, write_manifest
 from facex.prepare.options import MergeOptions
 from facex.prepare.shard import FOLDER, ShardFiles
+from facex.prepare.sources import plan_jobs
 
 SHARD = 256
 
@@ -112,12 +118,14 @@ class Watch(threading.Thread):
 def measure(out: Path) -> dict[str, float]:
     shards = len(list((out / FOLDER).glob("*.tar")))
     watch, start = Watch(), time.perf_counter()
+    cpu = time.process_time()
     faces = Faces(out, range(shards))
     seconds = {"collect": time.perf_counter() - start}
     verdicts = judge(faces, MergeOptions())
     start = time.perf_counter()
     write_manifest(faces, verdicts, {})
     seconds |= {**verdicts.timings, "manifest": time.perf_counter() - start}
+    cpu = time.process_time() - cpu
     count = len(faces)
     faces.close()
     return {
@@ -126,19 +134,52 @@ def measure(out: Path) -> dict[str, float]:
         "MB own": round(watch.own - watch.start_at[0]),
         "MB file": round(watch.file - watch.start_at[1]),
         **{f"s {name}": round(value, 1) for name, value in seconds.items()},
+        "s of one core": round(cpu, 1),
         "dropped": sum(verdicts.dropped.values()),
         "found": verdicts.people,
     }
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """So many empty photos in a tar file, and the same number of loose ones."""
+    with tarfile.open(folder / "photos.tar", "w") as tar:
+        for number in range(count):
+            tar.addfile(tarfile.TarInfo(f"{number:09d}.jpg"))
+            tar.members = []
+    for number in range(count):
+        place = folder / "loose" / f"{number // 1000:05d}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number:09d}.jpg").touch()
+
+
+def measure_plan(source: Path) -> dict[str, float | str]:
+    before, start = Watch.look()[0], time.process_time()
+    jobs = plan_jobs([source]).jobs
+    photos = sum(job.count or len(job.names) for job in jobs)
+    return {
+        "source": source.name, "photos": photos, "jobs": len(jobs),
+        "MB of the plan": round(Watch.look()[0] - before, 1),
+        "s of one core": round(time.process_time() - start, 1),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", default="5000,50000")
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--plan", action="store_true", help="memory of the plan")
     parser.add_argument("--measure", type=Path, help="a prepared folder, in this process")
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.measure)))
+        print(json.dumps((measure_plan if args.plan else measure)(args.measure)))
+        return
+    for count in map(int, args.counts.split(",") if args.plan else ()):
+        with tempfile.TemporaryDirectory() as folder:
+            write_photos(Path(folder), count)
+            for source in ("photos.tar", "loose"):
+                command = [sys.executable, __file__, "--plan", "--measure", f"{folder}/{source}"]
+                subprocess.run(command, check=True)
+    if args.plan:
         return
     for count in map(int, args.counts.split(",")):
         with tempfile.TemporaryDirectory() as folder:

@@ -5,8 +5,8 @@
 about 9 GB). ``memory`` counts, on the meta device, the peak of a step at 512 px for batches of 1
 to 32, and compares the same count at one small point with a real step.
 ``work`` counts FLOPs, likewise on the meta device. ``control`` times the step of FORS and FRC
-against the bare base with gradients to as many of its own parameters (128 px on the CPU). Nothing
-is downloaded.
+against the bare base with gradients to as many of its own parameters (128 px on the CPU); with
+``--count`` it counts their FLOPs at 128, 256 and 512 px instead. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ def build(crop: int, *, checkpointing: bool, half: bool = False) -> tuple[Sd15Mo
 
 def batch_of(size: int, crop: int, device: str = "cpu") -> tuple[Any, ...]:
     """Arguments of the model: a batch of noise."""
+    t = torch.full((size,), 500, device=device)
+    cells = crop // 8
 
     def noise(*shape: int) -> Tensor:
         return torch.rand(shape, device=device)
@@ -110,8 +112,6 @@ def batch_of(size: int, crop: int, device: str = "cpu") -> tuple[Any, ...]:
         edit=noise(size, 1, crop, crop), geometry=noise(size, 3, crop, crop),
         target=noise(size, 3, crop, crop),
     )  # fmt: skip
-    t = torch.full((size,), 500, device=device)
-    cells = crop // 8
     return (
         condition, noise(size, 3, crop, crop), noise(size, len(REGIONS), 64, 64),
         noise(size, 4, cells, cells), t,
@@ -175,13 +175,11 @@ def counted_peak(crop: int, size: int, *, checkpointing: bool) -> tuple[int, int
 
 
 def resident() -> int:
-    """Bytes of this process in memory now."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def gib(size: float) -> float:
-    """In GiB, two digits."""
     return round(size / 2**30, 2)
 
 
@@ -258,58 +256,95 @@ def memory(crop: int, sizes: list[int], check: int) -> None:
 def control(crop: int, size: int, repeats: int) -> None:
     """FORS and FRC against the bare base with gradients to as many of its own parameters."""
     for layout in (torch.contiguous_format, torch.channels_last):
-        line: dict[str, Any] = {
-            "layout": str(layout).removeprefix("torch."),
-            "crop": crop,
-            "batch": size,
-        }
+        name = str(layout).removeprefix("torch.")
+        line: dict[str, Any] = {"layout": name, "crop": crop, "batch": size}
         print(json.dumps(line | _control(crop, size, repeats, layout)), flush=True)
 
 
+def counted_control(crop: int, size: int) -> None:
+    """The same in TFLOP, on fake tensors: any size, and no other load disturbs."""
+    with FakeTensorMode():
+        steps = _Steps(crop, size, torch.contiguous_format)
+        steered = _tflop(steps.steered)
+        encoder = _tflop(steps.encoder)
+        steps.open_base()
+        bare = _tflop(lambda: steps.bare(77))
+    line = {
+        "crop": crop, "batch": size, "steered": steered, "of it the autoencoder": encoder,
+        "bare": bare, "ratio without it": (steered - encoder) / bare,
+        "ratio with it": steered / bare,
+    }  # fmt: skip
+    print(json.dumps({name: round(value, 3) for name, value in line.items()}), flush=True)
+
+
+class _Steps:
+    """What is compared: a step of FORS and FRC, and one of the bare base.
+
+    Args:
+        crop: side of the crops.
+        size: of the batch.
+        layout: of the base's memory.
+    """
+
+    def __init__(self, crop: int, size: int, layout: torch.memory_format) -> None:
+        torch.manual_seed(0)
+        self.model, self.base = build(crop, checkpointing=False)
+        self.model.regions.requires_grad_(False)  # phi^Reg is no part of FORS and FRC
+        if layout != torch.contiguous_format:  # fake tensors cannot be changed
+            self.base.unet.to(memory_format=layout)
+        condition, _, _, self.noisy, self.t = batch_of(size, crop)
+        features = torch.rand(size, len(REGIONS), 768)
+        regions = {region_input(r): features[:, i : i + 1] for i, r in enumerate(REGIONS)}
+        self.condition = replace(condition, inputs={**condition.inputs, **regions})
+        self.wanted = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def steered(self) -> None:
+        pipeline = self.model._pipeline[0]
+        encoded = pipeline.encode(self.condition)
+        found = pipeline.clean(encoded, encoded.context, self.noisy, self.t)[0]
+        found.square().mean().backward()
+
+    @torch.no_grad()
+    def encoder(self) -> None:
+        self.base.encode(self.condition.reference)
+
+    @torch.no_grad()
+    def tokens(self) -> int:
+        return int(self.model._pipeline[0].encode(self.condition).context.shape[1])
+
+    def open_base(self) -> int:
+        """Detach the controller, and give the base as many trained parameters."""
+        self.model.controller.detach()
+        return _open_from_the_end(self.base.unet, self.wanted)
+
+    def bare(self, tokens: int) -> None:
+        context = torch.rand(len(self.noisy), tokens, 768)
+        self.base.predict(self.noisy, self.t, context).square().mean().backward()
+
+
 def _control(crop: int, size: int, repeats: int, layout: torch.memory_format) -> dict[str, Any]:
-    torch.manual_seed(0)
-    model, base = build(crop, checkpointing=False)
-    model.regions.requires_grad_(False)  # phi^Reg is no part of FORS and FRC
-    base.unet.to(memory_format=layout)
-    condition, _, _, noisy, t = batch_of(size, crop)
-    features = torch.rand(size, len(REGIONS), 768)
-    regions = {region_input(r): features[:, i : i + 1] for i, r in enumerate(REGIONS)}
-    condition = replace(condition, inputs={**condition.inputs, **regions})
-    pipeline = model._pipeline[0]
-    wanted = sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-    def steered() -> None:
-        encoded = pipeline.encode(condition)
-        pipeline.clean(encoded, encoded.context, noisy, t)[0].square().mean().backward()
-
-    def bare(tokens: int) -> None:
-        base.predict(noisy, t, torch.rand(size, tokens, 768)).square().mean().backward()
-
-    with torch.no_grad():
-        tokens = pipeline.encode(condition).context.shape[1]
-    flops = [_tflop(steered)]
-    times = {"steered s": _seconds(steered, repeats)}
-    with torch.no_grad():
-        flops.append(_tflop(lambda: base.encode(condition.reference)))
-        times["of it the autoencoder s"] = _seconds(lambda: base.encode(condition.reference), 1)
-    model.controller.detach()
-    got = _open_from_the_end(base.unet, wanted)
-    flops += [_tflop(lambda: bare(77)), _tflop(lambda: bare(tokens))]
-    times["bare s, 77 tokens"] = _seconds(lambda: bare(77), repeats)
-    times["bare s, as many tokens"] = _seconds(lambda: bare(tokens), repeats)
+    steps = _Steps(crop, size, layout)
+    tokens = steps.tokens()
+    times = {
+        "steered s": _seconds(steps.steered, repeats),
+        "of it the autoencoder s": _seconds(steps.encoder, 1),
+    }
+    got = steps.open_base()
+    times["bare s, 77 tokens"] = _seconds(lambda: steps.bare(77), repeats)
+    times["bare s, as many tokens"] = _seconds(lambda: steps.bare(tokens), repeats)
     own = times["steered s"] - times["of it the autoencoder s"]
     return {
-        "tokens": tokens, "trained M": round(wanted / 1e6, 1),
+        "tokens": tokens, "trained M": round(steps.wanted / 1e6, 1),
         "base trained M": round(got / 1e6, 1),
         **{name: round(value, 2) for name, value in times.items()},
-        "TFLOP of these": [round(value, 3) for value in flops],
         "ratio": round(own / times["bare s, 77 tokens"], 2),
+        "ratio with the autoencoder": round(times["steered s"] / times["bare s, 77 tokens"], 2),
         "ratio, as many tokens": round(own / times["bare s, as many tokens"], 2),
     }  # fmt: skip
 
 
 def _open_from_the_end(unet: nn.Module, wanted: int) -> int:
-    """Spread the trained parameters over all cross-attentions, then over what comes last."""
+    """Train cross-attentions first, then what comes last."""
     found = 0
     attention = [p for n, p in unet.named_parameters() if ".attn2." in n]
     others = [p for n, p in unet.named_parameters() if ".attn2." not in n]
@@ -338,7 +373,6 @@ def _seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def main() -> None:
-    """Parse and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("measure", "work", "memory", "control"))
     parser.add_argument("--crop", type=int, help="256 to measure, 512 for memory, 128 for control")
@@ -346,6 +380,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--check", type=int, default=256, help="crop of the real pass; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="control: FLOPs in place of times")
     args = parser.parse_args()
     if args.what == "measure":
         measure(args.crop or 256, args.batch)
@@ -353,6 +388,9 @@ def main() -> None:
         work(args.crop or 512, args.batch)
     elif args.what == "memory":
         memory(args.crop or 512, args.batches, args.check)
+    elif args.count:
+        for crop in [args.crop] if args.crop else [128, 256, 512]:
+            counted_control(crop, args.batch)
     else:
         control(args.crop or 128, args.batch, args.repeats)
 

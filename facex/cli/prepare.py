@@ -182,8 +182,8 @@ def _tell(report: dict[str, Any], out: Path, reporter: Reporter) -> int:
     if report["estimate"]:
         cost = report["estimate"]
         lines.append(
-            f"  10^7 faces like these: {cost['core_hours']:,.0f} core hours, "
-            f"{cost['terabytes']:.1f} TB"
+            f"  10^7 faces like these: {cost['core_hours']:,.0f} core hours "
+            f"({cost['last_pass_hours']:.1f} of them one core's alone), {cost['terabytes']:.1f} TB"
         )
     reporter.say("\n".join(lines), report)
     if report["kept"] == 0:

@@ -101,7 +101,7 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
         only: names; empty takes all.
 
     Raises:
-        OptionError: a name is unknown, or it is no mini model.
+        OptionError: a name is unknown or not of this model, or it is no mini model.
     """
     if model.index.scale != "mini":
         raise OptionError(
@@ -112,6 +112,8 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
     if unknown:
         raise OptionError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
     there = [name for name in STAGES if name != "harmonizer" or model.harmonizer is not None]
+    if "harmonizer" in only and "harmonizer" not in there:
+        raise OptionError(f"{model.folder} has no harmonizer; leave that stage out")
     return [_MAKERS[name](model) for name in there if not only or name in only]
 
 

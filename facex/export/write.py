@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,18 +84,50 @@ def export_model(
             manifest = _manifest(model, entries)
             text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
             (fresh / MANIFEST).write_text(text, encoding="utf-8")
-            if out.exists():
-                shutil.rmtree(out)
-            os.replace(fresh, out)
+            _put(fresh, out, Path(scratch) / "before")
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
     return written
 
 
+def _put(fresh: Path, out: Path, before: Path) -> None:
+    """Rename into place; what was there goes to ``before``, and back if that fails."""
+    there = out.exists()
+    if there:
+        os.replace(out, before)
+    try:
+        os.replace(fresh, out)
+    except OSError:
+        if there:
+            os.replace(before, out)
+        raise
+
+
 def _check_free(out: Path) -> None:
-    empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
-    if not empty and not (out / MANIFEST).is_file():
+    """Refuse a folder that holds anything but an export; it would be replaced as a whole."""
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        found = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    except OSError as error:
+        raise OutputError(f"{out} cannot be read: {error.strerror or error}") from error
+    ours = _files_of_export(out)
+    if not ours:
         raise OutputError(f"{out} exists and is no export of facex; choose another folder")
+    if foreign := sorted(found - ours):
+        raise OutputError(
+            f"{out} holds {foreign[0]}, which is no part of an export; choose another folder"
+        )
+
+
+def _files_of_export(out: Path) -> set[str]:
+    """Names of an earlier export's files; empty if there was none: others write manifests, too."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_bytes())
+        files = {str(stage["file"]) for stage in manifest["stages"]} if manifest["opset"] else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {MANIFEST, *files} if files else set()
 
 
 def _entry(stage: Stage, path: Path, compared: Compared) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from facex.errors import ImageRejected
-from facex.imaging.read import MAX_FILE_BYTES, ImageSource
+from facex.imaging.read import ImageSource
 from facex.prepare.index import CARRIED, Row
-from facex.prepare.sources import PICTURES, Job, group_of
+from facex.prepare.sources import PICTURES, Job, content_of, group_of
 
 
 class Item(NamedTuple):
@@ -60,9 +60,9 @@ def _tar_items(job: Job) -> Iterator[Item]:
                     for member in group:
                         suffix = PurePosixPath(member.name).suffix.lower()
                         if suffix in PICTURES:
-                            pictures.append((member.name, _content(tar, member)))
+                            pictures.append((member.name, content_of(tar, member)))
                         elif suffix == ".json":
-                            beside = _json_row(_content(tar, member))
+                            beside = _json_row(content_of(tar, member))
                         tar.members = []  # type: ignore[attr-defined]  # else every header stays
                     for name, data in pictures:
                         full = f"{job.names[0]}/{name}"
@@ -73,11 +73,6 @@ def _tar_items(job: Job) -> Iterator[Item]:
                         return
     except (OSError, tarfile.TarError) as error:
         raise ImageRejected(f"{job.names[0]} cannot be read: {error}") from error
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
-    file = tar.extractfile(member) if member.size <= MAX_FILE_BYTES else None
-    return None if file is None else file.read()
 
 
 def _json_row(data: bytes | None) -> Row:

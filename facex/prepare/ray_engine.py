@@ -7,12 +7,15 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from facex.errors import MissingExtra, OptionError
 from facex.prepare.options import PrepareOptions
 from facex.prepare.process import Outcome, prepare
 from facex.prepare.sources import Job
+
+_RETRIES: Final = 1
+"""As the local engine does: what kills its process a second time is given up."""
 
 
 def check_ray() -> None:
@@ -41,7 +44,7 @@ def run_ray(
 
     Raises:
         MissingExtra: Ray is not installed.
-        OptionError: there is no cluster at the address.
+        OptionError: there is no cluster at the address, or none can be started.
     """
     check_ray()
     # Ray reports every use of it to its makers unless told otherwise, and so early.
@@ -53,7 +56,7 @@ def run_ray(
         settings |= {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address or "local", **settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises bare ones, too: of a machine too busy to start it
         raise OptionError(
             f"no Ray cluster answers at {address or 'this machine'}: {error}"
         ) from error
@@ -77,14 +80,15 @@ def _run(tasks: Sequence[tuple[Job, str]], options: PrepareOptions) -> Iterator[
     if not rows:
         return
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    done = data.map(_prepare_row, fn_kwargs={"options": options}, num_cpus=1)
+    # Ray Data's own number is infinite: a photo that kills its process would never be given up.
+    done = data.map(_prepare_row, fn_kwargs={"options": options}, num_cpus=1, max_retries=_RETRIES)
     missing = {job.number for job, _ in tasks}
     for row in done.iter_rows():
         outcome = Outcome(**row)
         missing.discard(outcome.number)
         yield outcome
     for number in sorted(missing):
-        yield Outcome(number, 0, 0, "its process or machine was lost")
+        yield Outcome(number, 0, 0, "its process or machine was lost, twice")
 
 
 def _prepare_row(row: dict[str, Any], options: PrepareOptions) -> dict[str, Any]:

@@ -15,6 +15,12 @@ from facex.prepare.shard import to_json
 NAME: Final = "report.json"
 MANY: Final = 10_000_000
 
+_PASS_FACE: Final = 5.0e-4
+_PASS_PAIR: Final = _PASS_FACE / 33.5e6
+"""Seconds of one core in the last pass for each face, as measured on 50,000 synthetic ones
+(docs/prepare.md), and for each of all pairs: a face is compared with 16,384 others of its cells and
+with a 2,048th of all. A small run cannot tell, for its faces have no cells."""
+
 Report = dict[str, Any]
 
 
@@ -51,32 +57,38 @@ def make_report(
         "seconds": {name: round(value, 3) for name, value in totals.timings.items()},
         "merge_seconds": {name: round(value, 3) for name, value in merge_seconds.items()},
         "photos_per_core_second": round(totals.photos / seconds, 4) if seconds else None,
-        "estimate": estimate(totals, kept),
+        "estimate": estimate(totals, len(verdicts.kept), kept),
     }
 
 
-def estimate(totals: Totals, kept: int, faces: int = MANY) -> dict[str, Any] | None:
+def estimate(totals: Totals, in_shards: int, kept: int, faces: int = MANY) -> dict[str, Any] | None:
     """What that many kept faces would cost, if the rest of the photos is like these.
 
     Args:
         totals: measured: one core worked on each shard.
-        kept: faces that came of it.
+        in_shards: faces that came of it, before the last pass.
+        kept: faces that are left after it.
         faces: that are wanted.
 
     Returns:
-        Photos to look at, hours of one core in all and by stage, days on 64 cores, terabytes; None
-        if nothing was kept. The last pass is not in it, it is one core's for hours at most.
+        Photos to look at, hours of one core in all and by stage, hours of the last pass, which one
+        core does alone and which is in the sum, days on 64 cores with it, terabytes; None if
+        nothing was kept.
     """
     if not kept:
         return None
     factor = faces / kept
     hours = {name: value * factor / 3600 for name, value in totals.timings.items()}
+    spread = sum(hours.values())
+    looked_at = in_shards * factor
+    hours["last pass"] = (_PASS_FACE * looked_at + _PASS_PAIR * looked_at**2) / 3600
     return {
         "faces": faces,
         "photos": round(totals.photos * factor),
         "core_hours": round(sum(hours.values()), 1),
         "core_hours_by_stage": {name: round(value, 1) for name, value in hours.items()},
-        "days_on_64_cores": round(sum(hours.values()) / 24 / 64, 2),
+        "last_pass_hours": round(hours["last pass"], 1),
+        "days_on_64_cores": round((spread / 64 + hours["last pass"]) / 24, 2),
         "terabytes": round(totals.bytes * factor / 1e12, 2),
     }
 

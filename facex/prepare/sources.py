@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from facex.errors import ImageRejected, MissingExtra, OptionError
+from facex.imaging.read import MAX_FILE_BYTES
 from facex.prepare.index import Index, Row
 
 PICTURES: Final = frozenset(
@@ -42,6 +43,8 @@ class Job:
         count: number of photos of the tar file.
         every: take every n-th frame of a video.
         rows: what the index says, by name of the photo.
+        content: digest of what the tar file holds of these photos: names and sizes of all its
+            files, and the text of those that may speak of consent.
     """
 
     number: int
@@ -53,6 +56,7 @@ class Job:
     count: int = 0
     every: int = 1
     rows: dict[str, Row] = field(default_factory=dict)
+    content: str = ""
 
     @property
     def label(self) -> str:
@@ -64,6 +68,8 @@ class Job:
         """Sixteen hex digits; another photo, size or row gives others."""
         values = asdict(self)
         del values["paths"]  # a folder may be moved
+        if not self.content:
+            del values["content"]  # of loose files the sizes say it
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -176,15 +182,19 @@ def _listed(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _plan_tar(plan: Plan, path: Path, name: str, index: Index, photos: int) -> None:
-    """One job for every ``photos`` photos; only headers are read."""
+    """One job for every ``photos`` photos; headers are read, and the JSON beside the photos.
+
+    The JSON says who took consent back. Tar files are padded, so their size may stay the same.
+    """
     start, count, rows = -1, 0, dict[str, Row]()
-    size = _size(str(path))
+    content = hashlib.sha256()
 
     def close() -> None:
         if count:
             job = Job(
-                len(plan.jobs), "tar", (str(path),), (name,), (size,), start, count, rows=rows
-            )
+                len(plan.jobs), "tar", (str(path),), (name,), (_size(str(path)),), start, count,
+                rows=rows, content=content.hexdigest()[:16],
+            )  # fmt: skip
             plan.jobs.append(job)
 
     try:
@@ -198,17 +208,27 @@ def _plan_tar(plan: Plan, path: Path, name: str, index: Index, photos: int) -> N
                     key = group_of(member.name)
                     if count >= photos:
                         close()
-                        start, count, rows = -1, 0, {}
+                        start, count, rows, content = -1, 0, {}, hashlib.sha256()
                 if start < 0:
                     start = member.offset
-                if PurePosixPath(member.name).suffix.lower() in PICTURES:
+                content.update(f"{member.name} {member.size}\n".encode())
+                suffix = PurePosixPath(member.name).suffix.lower()
+                if suffix in PICTURES:
                     count += 1
                     source = f"{name}/{member.name}"
                     if row := index.take(source):
                         rows[source] = row
+                elif suffix == ".json":
+                    content.update(content_of(tar, member) or b"")
     except (OSError, tarfile.TarError) as error:
         plan.failures.append({"file": name, "error": f"the tar file is damaged: {error}"})
     close()
+
+
+def content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
+    """A file of a tar, None if it is larger than a photo may be."""
+    file = tar.extractfile(member) if member.size <= MAX_FILE_BYTES else None
+    return None if file is None else file.read()
 
 
 def group_of(member: str) -> str:

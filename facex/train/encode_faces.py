@@ -27,7 +27,8 @@ from facex.models.mini_ford import load_mini_ford
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 
-_KEEP_FLOAT32 = ("landmarks", "scale", "translation", "rotation", "shape", "residual")
+KEEP_FLOAT32 = ("landmarks", "scale", "translation", "rotation", "shape", "residual")
+"""Codes that geometry is made of; all others are kept in half precision."""
 
 
 def choose(cache: FaceCache, limit: int, terms: str | None) -> NDArray[np.int64]:
@@ -84,7 +85,7 @@ def main() -> None:
             blend = torch.from_numpy(cache.blendshapes[chunk])
             for name, value in encode(ford, images, points, blend, wanted).items():
                 if name in wanted:
-                    half = value.dtype == torch.float32 and name not in _KEEP_FLOAT32
+                    half = value.dtype == torch.float32 and name not in KEEP_FLOAT32
                     found[name].append((value.half() if half else value).numpy())
     kept |= {name: np.concatenate(parts) for name, parts in found.items()}
     np.savez(args.out, index=chosen, **kept)

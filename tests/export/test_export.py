@@ -24,6 +24,7 @@ from facex.export.check import TOLERANCE, compare, open_graph
 from facex.export.onnx import _solve, export_stage
 from facex.export.stages import STAGES, Port, Stage, build_stages, presence_names
 from facex.export.write import MANIFEST, export_model
+from facex.frc.harmonizer import Harmonizer
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.folder import LoadedModel, load_model
 from facex.models.hub import BUNDLED
@@ -89,7 +90,8 @@ def test_stages_are_what_the_library_does(model: LoadedModel) -> None:
     """The stage modules against the extractors themselves, so that the graphs mean the same."""
     random = torch.Generator().manual_seed(0)
     stages = {stage.name: stage for stage in build_stages(model)}
-    assert tuple(stages) == tuple(n for n in STAGES if n != "detector" or model.detector)
+    there = {"detector": model.detector, "harmonizer": model.harmonizer}
+    assert tuple(stages) == tuple(n for n in STAGES if there.get(n, True))
     (images,) = stages["motion"].example(2, random)
     fields: dict[str, Tensor] = {}
     for extractor in model.ford.extractors:
@@ -105,6 +107,22 @@ def test_stages_are_what_the_library_does(model: LoadedModel) -> None:
     torch.testing.assert_close(tokens, fields["identity_tokens"])
     torch.testing.assert_close(identity, fields["identity"])
     assert torch.equal(logits.argmax(1).to(torch.uint8), fields["parsing"])
+
+
+def test_a_harmonizer_is_a_stage_of_the_models_that_have_one(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="has no harmonizer"):
+        build_stages(replace(model, harmonizer=None), ("harmonizer",))
+    torch.manual_seed(0)
+    small = Harmonizer(widths=(8, 8, 16), blocks=(1, 1, 1), heads=2)
+    last = small.exit[-1]
+    nn.init.normal_(last.weight, std=0.1)  # a fresh one changes nothing
+    (stage,) = build_stages(replace(model, harmonizer=small.eval()), ("harmonizer",))
+    export_stage(stage, tmp_path / "harmonizer.onnx")
+    compared = compare(stage, tmp_path / "harmonizer.onnx")
+    assert compared.difference <= TOLERANCE
+    assert compared.outputs["change"]["seen"][1] > 0.01
 
 
 def test_two_by_two_systems() -> None:
@@ -125,11 +143,37 @@ def test_errors_are_one_sentence_and_leave_nothing(
     (full / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="choose another folder"):
         export_model(BUNDLED, full)
+    with pytest.raises(OutputError, match="choose another folder"):
+        export_model(BUNDLED, full / "mine.txt")
     monkeypatch.setattr(onnx_module, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"facex\[export\]"):
         export_model(BUNDLED, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
     assert (full / "mine.txt").read_text() == "mine"
+
+
+def test_only_an_export_is_replaced(tmp_path: Path) -> None:
+    """Prepared shards have a manifest.json, too."""
+    prepared = tmp_path / "faces"
+    (prepared / "shards").mkdir(parents=True)
+    (prepared / "shards" / "faces-000000.tar").write_bytes(b"years of work")
+    for text in (
+        '{"format_version": 1, "shards": []}', '{"opset": 20, "stages": []}', "[]", "no JSON",
+    ):  # fmt: skip
+        (prepared / MANIFEST).write_text(text)
+        with pytest.raises(OutputError, match="is no export of facex"):
+            export_model(BUNDLED, prepared, only=("encoder",))
+    assert (prepared / "shards" / "faces-000000.tar").is_file()
+    out = tmp_path / "onnx"
+    export_model(BUNDLED, out, only=("encoder",))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt"):
+        export_model(BUNDLED, out, only=("encoder",))
+    (out / "notes.txt").unlink()
+    (out / "encoder.onnx").write_bytes(b"")  # what stands there is replaced
+    export_model(BUNDLED, out, only=("encoder",))
+    assert (out / "encoder.onnx").stat().st_size > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"faces", "onnx"}
 
 
 @pytest.mark.slow

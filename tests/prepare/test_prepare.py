@@ -111,7 +111,10 @@ def test_every_photo_is_kept_or_counted_with_a_reason(prepared: Path) -> None:
     assert report["faces_found"] - report["kept"] == sum(
         count for reason, count in report["dropped"].items() if reason != Reason.NO_FACE
     )
-    assert report["estimate"]["core_hours"] > 0
+    cost = report["estimate"]
+    assert cost["core_hours"] > cost["last_pass_hours"] > 0
+    assert cost["core_hours"] == pytest.approx(sum(cost["core_hours_by_stage"].values()), abs=1)
+    assert cost["days_on_64_cores"] * 24 > cost["last_pass_hours"]
 
 
 def test_the_faces_come_back_as_the_model_sees_them(
@@ -180,16 +183,46 @@ def test_no_consent_is_not_even_opened(photos: Path, tmp_path: Path) -> None:
     assert not refuses({})
 
 
+def pack(path: Path, photos: list[Path], **about: str) -> None:
+    """A tar in webdataset layout; `about` goes into the record of the last photo."""
+    with tarfile.open(path, "w") as tar:
+        for number, photo in enumerate(photos):
+            record = {"license": "CC0", "person": f"p{number}"}
+            record |= about if number == len(photos) - 1 else {}
+            for suffix, data in ((".png", photo.read_bytes()), (".json", json.dumps(record))):
+                content = data.encode() if isinstance(data, str) else data
+                entry = tarfile.TarInfo(f"{number:03d}{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+
+
+def test_consent_taken_back_inside_a_tar_takes_effect(photos: Path, tmp_path: Path) -> None:
+    tar, out, chosen = (
+        tmp_path / "in.tar",
+        tmp_path / "out",
+        options(tmp_path / "out", latents=False),
+    )
+    both = [photos / "wall.png", photos / "hopper.png"]
+    pack(tar, both, consent="yes")
+    before, size = plan_jobs([tar], photos=1), tar.stat().st_size
+    assert run(before, chosen, engine=ONE)["kept"] == 1
+    pack(tar, both, consent="denied")
+    assert tar.stat().st_size == size  # tar files are padded
+    after = plan_jobs([tar], photos=1)
+    same = [a.digest() == b.digest() for a, b in zip(before.jobs, after.jobs, strict=True)]
+    assert same == [True, False]
+    with pytest.raises(OptionError, match="--force"):
+        run(after, chosen, engine=ONE)
+    assert run(after, chosen, engine=ONE, force=True)["dropped"][Reason.NO_CONSENT] == 1
+    assert list(PreparedShards.open(out).faces()) == []
+    pack(tar, [both[0], photos / "astronaut.png"], consent="denied")  # another photo
+    assert plan_jobs([tar], photos=1).jobs[1].digest() != after.jobs[1].digest()
+
+
 def test_the_same_faces_from_a_tar_and_from_a_list(
     photos: Path, tmp_path: Path, prepared: Path
 ) -> None:
-    with tarfile.open(tmp_path / "in.tar", "w") as tar:
-        for number, name in enumerate(("astronaut.png", "hopper.png", "wall.png")):
-            record = json.dumps({"license": "CC0", "person": f"p{number}"}).encode()
-            for suffix, data in ((".png", (photos / name).read_bytes()), (".json", record)):
-                entry = tarfile.TarInfo(f"{number:03d}{suffix}")
-                entry.size = len(data)
-                tar.addfile(entry, io.BytesIO(data))
+    pack(tmp_path / "in.tar", [photos / f"{n}.png" for n in ("astronaut", "hopper", "wall")])
     (tmp_path / "list.txt").write_text(f"# photos\nin.tar\n{photos / 'hopper.png'}\nnowhere.jpg\n")
     plan = plan_jobs([tmp_path / "list.txt"], photos=2)
     assert [(job.kind, job.count or len(job.names)) for job in plan.jobs] == [
@@ -344,20 +377,6 @@ def test_processes_give_the_same_bytes(
     plan = plan_jobs([photos], index=Index.open(index), photos=2)
     run(plan, options(tmp_path), engine=Engine(workers=2))
     assert contents(tmp_path) == contents(prepared)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
-def test_ray_gives_the_same_bytes(
-    photos: Path, index: Path, prepared: Path, tmp_path: Path
-) -> None:
-    words = [sys.executable, "-m", "facex.cli.main", "prepare", photos, "-o", tmp_path / "out"]
-    words += ["--index", index, "--photos", 2, "--engine", "ray", "--workers", 1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = list(map(str, words))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 1, done.stderr
-    assert contents(tmp_path / "out") == contents(prepared)
 
 
 @pytest.mark.parametrize(

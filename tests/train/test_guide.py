@@ -8,15 +8,21 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from facex.models.folder import INDEX_NAME, read_index
-from facex.models.hub import BUNDLED
+from facex.ford.sd15 import ArcFaceNet, BiSeNet, D3DFRNet, L2CSNet
+from facex.models.convert import KINDS
+from facex.models.folder import read_index
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +38,8 @@ def commands(part: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if "pip install" not in line]
 
 
-def execute(words: list[str], folder: Path) -> None:
-    """Run a command of the guide in a folder that looks like the checkout."""
+def started(words: list[str], folder: Path) -> subprocess.Popen[str]:
+    """Start a command of the guide in a folder that looks like the checkout."""
     start = {
         "facex": ["-m", "facex.cli.main"],
         "python": [],
@@ -42,12 +48,42 @@ def execute(words: list[str], folder: Path) -> None:
     command = [sys.executable, *start[words[0]], *words[1:]]
     # The checkout stands in front of an installed copy, and one thread is enough.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, (
-        f"{shlex.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    )
+    output = folder / "output.txt"
+    with output.open("w") as file:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
+        )
+
+
+def execute(words: list[str], folder: Path) -> None:
+    """Run a command to its end, which must be a good one."""
+    code = started(words, folder).wait()
+    said = (folder / "output.txt").read_text()
+    assert code == 0, f"{shlex.join(words)}\n{said[-4000:]}"
+
+
+def serve(words: list[str], folder: Path) -> None:
+    """Run a server until it has answered once, and end it as Ctrl-C does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = [{"8765": port, "cuda": "cpu"}.get(word, word) for word in words]
+    server = started(words, folder)
+    try:
+        while server.poll() is None:
+            try:
+                url = f"http://127.0.0.1:{port}/api/v1/health"
+                with urllib.request.urlopen(url, timeout=60) as answer:
+                    assert json.load(answer)
+                break
+            except OSError:  # not yet
+                time.sleep(0.2)
+        assert server.poll() is None, (folder / "output.txt").read_text()[-4000:]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) in (0, 130)
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture
@@ -61,41 +97,58 @@ def place(tmp_path: Path, astronaut: Image.Image, hopper: Image.Image) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_mini_from_photos_to_a_swap(place: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    (place / "to_cache.py").write_text(script, encoding="utf-8")
+@pytest.mark.timeout(1800)
+def test_mini_from_photos_to_a_server(place: Path) -> None:
     for words in commands("Mini"):
-        if "evaluate" in words or "serve" in words:
-            continue  # other tests run them; here their options are checked
-        if words[1] == "train":
-            words = [*words, *TINY_STEP]
-        execute(words, place)
+        if "evaluate" in words:
+            continue  # other tests run it; here its options are checked
+        if "serve" in words:
+            serve(words, place)
+            continue
+        execute([*words, *TINY_STEP] if words[1] == "train" else words, place)
     assert read_index(place / "my-mini").licence == "own photos, with consent"
     with Image.open(place / "swapped.png") as swapped, Image.open(place / "photos/b.png") as target:
         assert swapped.size == target.size
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_sd15_from_photos_to_a_checkpoint(place: Path) -> None:
+def bring(place: Path) -> None:
+    """What a user of the sd15 way brings: a base, CLIP, and checkpoints as they are published."""
     model = tiny.make_tiny_sd15_folder(place / "models" / "sd15")
-    for part in ("motion", "shape_model"):
-        shutil.copytree(BUNDLED / "ford" / part, model / "ford" / part)
-    shutil.rmtree(model / "ford" / "region_adapter")
-    with tiny.seeded():  # of the tiny widths; the starter would make the real ones
-        tiny.tiny_adapter().save_pretrained(model / "ford" / "region_adapter")
-    index = {"name": "tiny", "scale": "sd15", "crop_size": 128, "licence": "none: random weights"}
-    (model / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
-    for words in commands("sd15"):
-        if words[:2] in (["facex", "prepare"], ["facex", "train"]):
-            execute(words, place)
+    for part in ("arcface", "bisenet", "d3dfr", "l2cs", "region_adapter"):
+        shutil.rmtree(model / "ford" / part)
+    downloads = place / "downloads"
+    downloads.mkdir()
+    nets = {
+        "arcface.pth": lambda: ArcFaceNet(**KINDS["arcface_r50"].config),
+        "bisenet.pth": BiSeNet, "d3dfr.pth": D3DFRNet, "l2cs.pkl": L2CSNet,
+    }  # fmt: skip
+    for name, build in nets.items():
+        with tiny.seeded():
+            state = tiny.calm(build()).state_dict()
+        torch.save({"net_recon": state} if name == "d3dfr.pth" else state, downloads / name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_sd15_from_photos_to_a_server(place: Path) -> None:
+    bring(place)
+    checkpoint = "runs/sd15/step-00000001"
+    for given in commands("sd15"):
+        words = [word.replace("runs/sd15/step-00070000", checkpoint) for word in given]
+        if "serve" in words:
+            serve(words, place)
+        elif "facex.train.sd15.start" in words:
+            execute([*words, "--crop-size", "128"], place)
         elif words[0] == "accelerate":
             words = [word.replace("ddp-8", "ddp-1") for word in words]
             words.insert(words.index("launch") + 1, "--cpu")
             execute([*words, *TINY_STEP, "--set", "tokens_width=16", "--set", "spatial_width=8",
                      "--set", "mixed_precision=no"], place)  # fmt: skip
-    assert read_index(place / "runs" / "sd15" / "step-00000001" / "model").scale == "sd15"
+        else:
+            execute(words, place)
+    assert read_index(place / checkpoint / "model").scale == "sd15"
+    with Image.open(place / "swapped.png") as swapped, Image.open(place / "photos/b.png") as target:
+        assert swapped.size == target.size
 
 
 def test_every_command_of_the_guide_exists() -> None:

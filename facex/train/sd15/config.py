@@ -51,6 +51,8 @@ class Sd15Config(BaseModel):
         frc_width: inner width of the FRC blocks; null: half of each block's own.
         spatial_width: channels of the spatial path.
         statistics: faces from which mean and spread of the token inputs are taken.
+        pairs: make references of faces and heads from another photo of the person, most of the
+            time, where one is in the shards at hand.
         cached_latents: use the latents of the shards for the answer; they are of half precision.
         mixed_precision: as in accelerate.
         gradient_checkpointing: in the UNet and CLIP.
@@ -93,6 +95,7 @@ class Sd15Config(BaseModel):
     frc_width: PositiveInt | None = None  # ours
     spatial_width: PositiveInt = 128  # ours
     statistics: PositiveInt = 256  # ours
+    pairs: bool = True  # FA: source and target are two frames of one person
     cached_latents: bool = True
     mixed_precision: Literal["no", "bf16"] = "bf16"  # FA: fp16 on V100; bf16 needs no scaling
     gradient_checkpointing: bool = True

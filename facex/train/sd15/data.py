@@ -8,6 +8,7 @@ noise, timestep and dropped tokens: the loss does not know how many processes wo
 from __future__ import annotations
 
 import tarfile
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -87,6 +88,16 @@ class Group:
         self.indices = indices
         self.ends = np.cumsum([len(index.rows) for index in indices])
         self.face = lru_cache(maxsize=_FACES_KEPT)(self._read)
+        people: dict[str, list[int]] = defaultdict(list)
+        for row, record in enumerate(record for index in indices for record in index.rows):
+            people[record["person"]].append(row)
+        self.same = {
+            row: [other for other in rows if other != row]
+            for person, rows in people.items()
+            if person and len(rows) > 1
+            for row in rows
+        }
+        """Other photos of a face's person in these shards, where there are any."""
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -133,11 +144,14 @@ class PreparedMaker(SampleMaker):
         group: faces to choose from.
         size: side of the crops.
         seed: of the sample.
+        pairs: whether references may be made from another photo of the same person.
     """
 
-    def __init__(self, group: Group, size: int, seed: Sequence[int]) -> None:
+    def __init__(self, group: Group, size: int, seed: Sequence[int], *, pairs: bool = True) -> None:
         self.group = group
         self._set_up(group, 0, size)
+        if pairs:
+            self.same = group.same
         self.rng = np.random.default_rng(list(seed))
 
     def face(self, row: int) -> FacePicture:
@@ -198,7 +212,7 @@ class Sd15Samples(Dataset[Sample]):
         seed = (self.config.seed, number)
         place = self.order.place(number)
         group = self._group(place.group)
-        maker = PreparedMaker(group, self.size, seed)
+        maker = PreparedMaker(group, self.size, seed, pairs=self.config.pairs)
         sample = maker.sample(row=place.row)
         del sample["kind"]
         face = group.face(place.row)

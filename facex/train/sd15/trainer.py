@@ -16,7 +16,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from facex.errors import MissingExtra, OptionError
+from facex.errors import OptionError
 from facex.ford.representation import region_input
 from facex.train.generator import _to, condition_of
 from facex.train.samples import Sample
@@ -260,7 +260,7 @@ def make_optimizer(
     """AdamW, of 8 bits where that is asked for or can be had.
 
     Raises:
-        MissingExtra: 8 bits were asked for, but bitsandbytes is not installed.
+        OptionError: 8 bits were asked for, but bitsandbytes is not installed.
     """
     options: dict[str, Any] = {
         "lr": config.learning_rate,
@@ -272,7 +272,10 @@ def make_optimizer(
             import bitsandbytes  # type: ignore[import-not-found,unused-ignore]
         except ImportError as error:
             if config.optimizer == "adamw8bit":
-                raise MissingExtra("optimizer: adamw8bit (bitsandbytes)", "train") from error
+                raise OptionError(
+                    "optimizer: adamw8bit needs bitsandbytes, which no extra of facex brings: "
+                    "pip install bitsandbytes, or take optimizer: adamw"
+                ) from error
         else:
             made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, **options)
             return made
