@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from facex.cli.console import Reporter, print_table
 from facex.cli.edit import check_settings, load_model
 from facex.cli.options import Debug, Device, Dtype, Json, Model, Quiet
-from facex.errors import EXIT_DONE
+from facex.errors import EXIT_DONE, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +40,9 @@ Sweep = Annotated[
 ]
 
 
+_SWEPT: Final = ("warm", "seconds", "of it drawing", "faces a second", "peak MB", "GPU MB")
+
+
 def benchmark(
     task: Task,
     photo: Target,
@@ -62,29 +64,43 @@ def benchmark(
     from facex.imaging.read import read_photo
 
     settings = check_settings({"device": device, "dtype": dtype, "model": model})
-    recipe, roles = _recipe(task)
+    check_task(task)
     target = read_photo(photo)
-    photos = dict.fromkeys(roles, target if other is None else read_photo(other))
-    mask = _centre(target.size) if recipe.steps[0].edit == "mask" else None
+    given = target if other is None else read_photo(other)
 
     begin = time.perf_counter()
     editor = load_model(settings)
     load = time.perf_counter() - begin
 
     from facex.api import EditOptions
+    from facex.evaluate.machine import gpu_peak_megabytes, machine, peak_megabytes
+    from facex.evaluate.speed import StepClock
+    from facex.timing import timed
+
+    recipe, roles = _recipe(task, editor)
+    photos = dict.fromkeys(roles, given)
+    by_mask = recipe.steps[0].edit == "mask"
+    clock = StepClock()
 
     def measure() -> dict[str, float]:
         start = time.perf_counter()
-        options = EditOptions(steps=steps)
-        result = editor.edit(target, recipe, photos=photos, mask=mask, options=options)
-        return {**result.timings, "all": time.perf_counter() - start}
+        reading: dict[str, float] = {}
+        with timed(reading, "read"):
+            fresh = read_photo(photo)
+            others = {role: fresh if other is None else read_photo(other) for role in roles}
+        result = editor.edit(
+            fresh, recipe, photos=others, mask=_centre(fresh.size) if by_mask else None,
+            options=EditOptions(steps=steps), progress=clock,
+        )  # fmt: skip
+        stages = {"read": reading["read"] + result.timings.get("read", 0.0)}
+        return {**stages, **{k: v for k, v in result.timings.items() if k != "read"},
+                "all": time.perf_counter() - start}  # fmt: skip
 
     reporter = Reporter(json_lines=json, quiet=quiet, debug=debug)
     cold = measure()
+    clock.seconds.clear()
     warm = [measure() for _ in range(runs)]
     median = {name: statistics.median(run.get(name, 0.0) for run in warm) for name in cold}
-
-    from facex.evaluate.speed import machine
 
     record = {
         "task": task,
@@ -93,12 +109,14 @@ def benchmark(
         "load": load,
         "cold": cold,
         "warm_median": median,
+        "step_median": clock.median,
         "peak_megabytes": peak_megabytes(),
+        "gpu_peak_megabytes": gpu_peak_megabytes(),
         "machine": machine(),
     }
     text = _table(record, cold, median)
     if sweep:
-        record |= _swept(reporter, editor, recipe, target, photos, runs, by_mask=mask is not None)
+        record |= _swept(reporter, editor, recipe, target, photos, runs, by_mask=by_mask)
         text += "\n\n" + _sweep_table(record)
     reporter.say(text, record)
     return EXIT_DONE
@@ -133,25 +151,48 @@ def _sweep_table(record: Mapping[str, Any]) -> str:
             f"{row['seconds']['all']:.3f}",
             f"{row['seconds'].get('generate', 0.0):.3f}",
             f"{row['faces_a_second']:.2f}",
+            "" if row["peak_megabytes"] is None else f"{row['peak_megabytes']:.0f}",
+            "" if row["gpu_peak_megabytes"] is None else f"{row['gpu_peak_megabytes']:.0f}",
         )
         for row in record["sweep"]
     ]
-    table = print_table(("warm", "seconds", "of it drawing", "faces a second"), rows)
+    table = print_table(_SWEPT, rows)
     return f"{table}\none more step: {record['seconds_a_step']:.3f} s"
 
 
-def _recipe(task: str) -> tuple[Recipe, list[str]]:
-    """The recipe of a task with everything it needs, and the pictures to hand over."""
+def check_task(task: str) -> None:
+    """Refuse what is no task, before a model is loaded.
+
+    Raises:
+        OptionError: there is no such task; the nearest is named.
+    """
+    from facex.recipes.schema import Recipe
+    from facex.recipes.tasks import task_table
+
+    if task not in task_table():
+        Recipe.for_task(task)  # raises the error that names the tasks
+
+
+def _recipe(task: str, editor: FaceX) -> tuple[Recipe, list[str]]:
+    """The recipe of a task with everything it needs, and the pictures to hand over.
+
+    Raises:
+        OptionError: the task needs a style, and the model has none.
+    """
+    from facex.models.styles import style_names
     from facex.recipes.schema import Recipe
     from facex.recipes.tasks import task_table
     from facex.types import Region
 
-    row = task_table().get(task)
-    if row is None:
-        return Recipe.for_task(task), []  # raises the error that names the tasks
-    roles = [role for role in ("source", "driver") if getattr(row.needs, role) != "never"]
-    chosen = [str(Region.LIPS)] if row.needs.regions != "never" else []
-    style = "benchmark" if row.needs.style != "never" else None
+    needs = task_table()[task].needs
+    roles = [role for role in ("source", "driver") if getattr(needs, role) != "never"]
+    chosen = [str(Region.LIPS)] if needs.regions != "never" else []
+    style = None
+    if needs.style != "never":
+        names = style_names(Path(editor.model.folder))
+        if not names:
+            raise OptionError(f"this model has no styles, so {task!r} cannot be measured")
+        style = names[0]
     return Recipe.for_task(task, given=roles, chosen=chosen, style=style), roles
 
 
@@ -168,16 +209,10 @@ def _centre(size: tuple[int, int]) -> NDArray[np.float32]:
 def _table(record: Mapping[str, Any], cold: dict[str, float], warm: dict[str, float]) -> str:
     rows = [(name, f"{cold[name]:.3f}", f"{warm[name]:.3f}") for name in cold]
     rows.insert(0, ("load the model", f"{record['load']:.3f}", ""))
-    peak = record["peak_megabytes"]
-    memory = "" if peak is None else f"\npeak memory {peak:.0f} MB"
-    return print_table(("stage (seconds)", "cold", "warm"), rows) + memory
-
-
-def peak_megabytes() -> float | None:
-    """The most memory this process has had, in 10^6 bytes; None where the system cannot tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) * (1 if sys.platform == "darwin" else 1024) / 1e6
+    lines = [print_table(("stage (seconds)", "cold", "warm"), rows)]
+    if record["step_median"] is not None:
+        lines.append(f"one step {record['step_median']:.3f} s")
+    for name, where in (("peak_megabytes", ""), ("gpu_peak_megabytes", " of the GPU")):
+        if record[name] is not None:
+            lines.append(f"peak memory{where} {record[name]:.0f} MB")
+    return "\n".join(lines)

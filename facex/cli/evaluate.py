@@ -85,16 +85,14 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run the protocols; what is done already is kept, so a stopped run goes on."""
-    import hashlib
-
     from facex.api import FaceX
     from facex.evaluate.editor import Editor
     from facex.evaluate.faces import FaceSet
     from facex.evaluate.judges import Judge
     from facex.evaluate.pairs import read_pairs
-    from facex.evaluate.protocols import choose_protocols
+    from facex.evaluate.protocols import cases_of, choose_protocols
     from facex.evaluate.run import Runner
-    from facex.evaluate.store import Store
+    from facex.evaluate.store import Store, code_digest, identity_of
 
     reporter = Reporter(quiet=quiet, debug=debug)
     chosen = choose_protocols(protocol or ["all"])
@@ -102,34 +100,72 @@ def run(
     if pairs is not None and len(chosen) != 1:
         raise OptionError("--pairs is the list of one protocol; name it with --protocol")
     cases = None if pairs is None else read_pairs(pairs, chosen[0], face_set)
-    judge = Judge.load(teachers, embedders=embedder or (), features=features)
+    lists = [(item, cases or cases_of(item, face_set)) for item in chosen]
     editor = Editor(FaceX.from_pretrained(model), face_set, steps=steps, seed=seed)
-    made_of = {"model": editor.fingerprint, "faces": face_set.digest}
+    # Nobody may have two photos; a model may lack styles, or the damage that repairs are made of.
+    out_of = [item.name for item, found in lists if not found or not editor.supports(item)]
+    if out_of:
+        reporter.note(f"not for these faces or this model: {', '.join(out_of)}")
+        lists = [(item, found) for item, found in lists if item.name not in out_of]
+    if not lists:
+        raise OptionError(f"nothing can be measured: {', '.join(out_of)} cannot be done here")
+    judge = Judge.load(teachers, embedders=embedder or (), features=features)
+    made_of = {"model": editor.fingerprint, "code": code_digest(), **identity_of(face_set, lists)}
     about = {
         "model": f"{model or 'bundled'} ({editor.fingerprint})",
         "steps": editor.settings.steps,
     }
     if pairs is not None:
-        about["pairs"] = hashlib.sha256(pairs.read_bytes()).hexdigest()[:16]
-        # Part of what every folder is checked for: a run without a list must not go on in one.
-        made_of["faces"] += f" {about['pairs']}"
+        about["pairs"] = pairs.name
     store = Store(out, made_of, force=force)
     with reporter.bars(1) as bars:
         runner = Runner(face_set, judge, store, editor, bars.step)
-        results = [runner.run(item, count, cases) for item in chosen]
+        results = [runner.run(item, count, found) for item, found in lists]
     return _report(reporter, runner, results, about, out)
+
+
+@app.command("pairs")
+def write_pairs(
+    faces: Faces,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the lists.")
+    ] = Path("pairs"),
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Protocol or task, or all; may be repeated."),
+    ] = None,
+    split: Split = "dev",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Write the fixed lists, for another system: a CSV each, the holes, and the hashes."""
+    from facex.evaluate.faces import FaceSet
+    from facex.evaluate.pairs import write_lists
+    from facex.evaluate.protocols import choose_protocols
+
+    reporter = Reporter(quiet=quiet, debug=debug)
+    chosen = choose_protocols(protocol or ["all"])
+    for path in write_lists(chosen, FaceSet.open(faces, split=split), out):
+        reporter.say(str(path))
+    return EXIT_DONE
 
 
 @app.command()
 def external(
     table: Annotated[
-        Path, typer.Argument(metavar="CSV", help="Columns source (or driver), target, output.")
+        Path,
+        typer.Argument(
+            metavar="CSV", help="A list (see pairs) with the column output; mask may be there."
+        ),
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUTPUTS", help="Folder of the outputs.")],
     faces: Faces,
     out: Out = Path("evaluation"),
     protocol: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the outputs are; default: a swap.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Measure the first so many of the list; default: all.")
     ] = None,
     teachers: TeachersOption = None,
     embedder: Embedders = None,
@@ -140,14 +176,12 @@ def external(
     debug: Debug = False,
 ) -> int:
     """Measure pictures that another system made."""
-    import hashlib
-
-    from facex.evaluate.external import take_in
+    from facex.evaluate.external import find_outputs, take_in
     from facex.evaluate.faces import FaceSet
     from facex.evaluate.judges import Judge
     from facex.evaluate.protocols import protocol_table
     from facex.evaluate.run import Runner
-    from facex.evaluate.store import Store
+    from facex.evaluate.store import Store, identity_of
 
     reporter = Reporter(quiet=quiet, debug=debug)
     protocol = protocol or next(iter(protocol_table()))
@@ -158,16 +192,16 @@ def external(
     chosen, face_set = protocol_table()[protocol], FaceSet.open(faces, split=split)
     if not table.is_file():
         raise OptionError(f"there is no table {table}")
-    digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+    found = find_outputs(table, outputs, chosen, face_set, count)
     judge = Judge.load(teachers, embedders=embedder or (), features=features)
-    store = Store(
-        out, {"outputs": f"{digest} {outputs.name}", "faces": face_set.digest}, force=force
-    )
-    cases = take_in(table, outputs, chosen, face_set, store)
+    made_of = {"model": "pictures of others", **identity_of(face_set, [(chosen, found.cases)])}
+    made_of |= {f"protocol {protocol} output {k}": hashed for k, hashed in found.digests.items()}
+    store = Store(out, made_of, force=force)
+    take_in(found, chosen, face_set.side, store)
     with reporter.bars(1) as bars:
         runner = Runner(face_set, judge, store, None, bars.step)
-        results = [runner.run(chosen, cases=cases)]
-    return _report(reporter, runner, results, {"outputs": f"{outputs.name} ({digest})"}, out)
+        results = [runner.run(chosen, count, found.cases)]
+    return _report(reporter, runner, results, {"outputs": outputs.name}, out)
 
 
 @app.command()
@@ -245,9 +279,11 @@ def _report(
     from facex.evaluate.bars import as_table, generator_rows
     from facex.evaluate.page import write_page
     from facex.evaluate.report import as_data, write_json, write_markdown
+    from facex.evaluate.run import MEASURE_VERSION
 
     about |= {
         "faces": f"{len(runner.faces.names)} ({runner.faces.digest})",
+        "measures": f"version {MEASURE_VERSION}",
         "judges": ", ".join(f"{k} {v}" for k, v in runner.judge.names.items()),
         "facex": facex.__version__,
     }

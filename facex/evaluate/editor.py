@@ -25,6 +25,7 @@ from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
 from facex.imaging.warp import Similarity
 from facex.locate import LocatedFace
+from facex.models.styles import style_names
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
@@ -104,6 +105,16 @@ class Editor:
     def fingerprint(self) -> str:
         """Hash of the weights and of what was asked of them, 16 hexadecimal digits."""
         return folder_digest(Path(self.model.model.folder), f"{self.settings}")
+
+    def supports(self, protocol: Protocol) -> bool:
+        """Whether the model can do a protocol at all.
+
+        Repairs are damaged as the training of the scale mini does it; styles must be there.
+        """
+        if protocol.damage is not None:
+            return self.model.model.index.scale == "mini"
+        wanted = {variant["style"] for variant in protocol.variants if "style" in variant}
+        return wanted <= set(style_names(Path(self.model.model.folder)))
 
     def face(self, name: str) -> LocatedFace:
         """A decomposed face of the set."""

@@ -26,7 +26,7 @@ class Gap(NamedTuple):
     """The worst and the best group of one division.
 
     Attributes:
-        division: ``sex``, ``age``, ``skin`` or ``glasses``.
+        division: ``sex``, ``age``, ``skin`` or ``glasses`` of the target, or the source's.
         groups: interval by group.
         ratio: largest over smallest mean; 1 is equal.
     """
@@ -59,7 +59,7 @@ def ita(lab: Sequence[float] | np.ndarray) -> float:
 def gaps(values: Sequence[float], groups: Sequence[Mapping[str, str]]) -> list[Gap]:
     """Intervals by group and the ratio of the extremes, for every division with two groups."""
     found = []
-    for division in ("sex", "age", "skin", "glasses"):
+    for division in dict.fromkeys(name for group in groups for name in group):
         parts: dict[str, list[float]] = {}
         for value, group in zip(values, groups, strict=True):
             if division in group and np.isfinite(value):

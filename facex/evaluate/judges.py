@@ -8,6 +8,7 @@ mesh fitted to the judge's landmarks. The parser (hair, skin, glasses) is always
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from facex.evaluate.embedders import OWN, Embedder, teacher_embedders, user_embe
 from facex.evaluate.faces import Pixels
 from facex.evaluate.perceptual import Network, find_features, find_lpips
 from facex.ford.regions import ParsingRegionExtractor
+from facex.geometry.light_texture import fit_light_texture
 from facex.geometry.shape_model import bundled
 from facex.geometry.topology import region_polygon_mask
 from facex.imaging.colour import srgb_to_lab
@@ -32,15 +34,18 @@ from facex.types import PARSING_CLASSES
 
 Array = NDArray[Any]
 Reading = dict[str, Array]
-"""What a judge reads off one picture, all float32:
+"""What a judge reads off one picture, float32 but for ``parsing``:
 
 ``points`` (478, 3), ``blendshapes`` (52,), ``rotation`` (3, 3), ``head`` (3,) yaw, pitch, roll of a
 second network (only with teachers), ``gaze`` (2,) pitch and yaw of both eyes' mean, ``skin`` (3,)
 and ``hair`` (4,) mean L*a*b* (and the hair's share of the picture), ``glasses`` share, ``sharp``
-variance of the Laplacian inside the face, ``features`` (D,), ``embedding:NAME`` (D,).
+variance of the Laplacian inside the face, ``light`` (27,) of the mesh's colours, ``parsing``
+(128, 128) classes as uint8, ``features`` (D,), ``embedding:NAME`` (D,).
 """
 
 CHUNK: Final = 8
+PARSING_SIDE: Final = 128
+"""Side at which label maps are kept."""
 _NEEDED: Final = ("mp_face_landmarks", "mp_blendshapes", "ov_gaze", "ov_headpose")
 
 
@@ -53,12 +58,14 @@ class Judge:
         embedders: recognisers.
         lpips: perceptual distance, or None.
         features: feature network, or None.
+        digest: hash of the networks' files, 16 hexadecimal digits.
     """
 
     teachers: Path | None
     embedders: list[Embedder]
     lpips: Network | None
     features: Network | None
+    digest: str
     _ford: Any = field(repr=False)
     _loaded: Any = field(default=None, repr=False)
 
@@ -95,11 +102,15 @@ class Judge:
             from facex.train.make_cache import Teachers
 
             loaded = Teachers(teachers)
+        given = [BUNDLED / "ford", *embedders, *([features] if features else [])]
+        if teachers is not None:
+            given += sorted(teachers.glob("*.ts.pt"))
         return cls(
             teachers if complete else None,
             known,
             find_lpips(teachers),
             find_features(teachers, features),
+            _digest(given),
             ford,
             loaded,
         )
@@ -160,6 +171,7 @@ class Judge:
                 values["gaze"], values["head"] = gaze(images, points, self._loaded)
         if not light:
             values["rotation"] = bundled().fit(values["points"], values["blendshapes"]).rotation
+            values["light"], _ = fit_light_texture(images * 2 - 1, values["points"])
         return values
 
     def _extract(self, images: Tensor, field: str, known: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -174,6 +186,18 @@ class Judge:
             labels: NDArray[np.uint8] = logits.argmax(1).to(torch.uint8).numpy()
             return labels
         return np.asarray(extractor(images * 2 - 1, {"landmarks": points})["parsing"])
+
+
+def _digest(places: Sequence[Path]) -> str:
+    """Hash of files, and of all files in folders, by name and content."""
+    digest = hashlib.sha256()
+    for place in places:
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file():
+                digest.update(path.name.encode() + b"\n")
+                with open(path, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def as_tensor(pictures: Sequence[Pixels]) -> Tensor:
@@ -197,6 +221,11 @@ def look(picture: Pixels, points: Array, parsing: NDArray[np.uint8]) -> Reading:
         "hair": np.asarray([*colour, hair.mean()], np.float32),
         "glasses": np.asarray((parsing == PARSING_CLASSES.index("eye_g")).mean(), np.float32),
         "sharp": np.asarray(laplacian_variance(picture, face), np.float32),
+        "parsing": cv2.resize(
+            np.asarray(parsing, np.uint8),
+            (PARSING_SIDE, PARSING_SIDE),
+            interpolation=cv2.INTER_NEAREST,
+        ),
     }
 
 

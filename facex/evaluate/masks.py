@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holes for inpainting: boxes, halves, and irregular strokes.
 
-The irregular kinds follow the published description of LaMa's generator for 256 px pictures
-(Suvorov et al. 2022): broken lines whose pieces turn about a running direction, and for the medium
-and thick kinds boxes instead in three of ten cases; at most half of the picture is hidden. Numbers
-are drawn from NumPy's frozen generator, so that a seed gives the same hole with every version.
+The kinds thin, medium and thick are LaMa's for 256 px pictures (Suvorov et al. 2022, its published
+generator and settings): broken lines, or boxes with chance 0.3 to 1, at most half of the picture
+hidden. Two things differ: a hole that misses the face is drawn again, because there would be
+nothing to measure, and numbers come from NumPy's frozen generator, so that a seed gives the same
+hole with every version. Other sizes than 256 px are enlarged from it.
 """
 
 from __future__ import annotations
@@ -42,22 +43,33 @@ class Hole(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Brush:
-    """LaMa's numbers at 256 px: strokes, width and length at most, and boxes."""
+class _Lama:
+    """LaMa's numbers at 256 px; all ranges are inclusive.
+
+    Attributes:
+        strokes: fewest and most; its generator draws one more than its settings say.
+        width: how many widths there are, from 5 px up.
+        length: how many lengths there are, from 10 px up.
+        boxes: fewest and most in place of strokes, or None.
+        sides: of a box.
+        margin: that boxes keep to the edge.
+    """
 
     strokes: tuple[int, int]
     width: int
     length: int
-    boxes: tuple[int, int] | None
+    boxes: tuple[int, int] | None = None
+    sides: tuple[int, int] = (0, 0)
+    margin: int = 0
 
 
-_BRUSHES: Final = {
-    "thin": _Brush((4, 50), 10, 40, None),
-    "medium": _Brush((4, 5), 50, 100, (10, 50)),
-    "thick": _Brush((1, 5), 100, 200, (30, 150)),
+_LAMA: Final = {
+    "thin": _Lama((4, 51), 10, 40),
+    "medium": _Lama((4, 6), 50, 100, (1, 5), (10, 50)),
+    "thick": _Lama((1, 6), 100, 200, (1, 3), (30, 150), margin=10),
 }
-_BOX_CHANCE: Final = 0.3
-_BOX_COUNT: Final = (1, 5)
+_LAMA_SIZE: Final = 256
+_BOX_CHANCE: Final = 0.3 / 1.3
 
 
 def hole_mask(hole: Hole, size: int, seed: int) -> Mask:
@@ -81,7 +93,7 @@ def hole_mask(hole: Hole, size: int, seed: int) -> Mask:
         return mask if left else 1 - mask
     if hole.kind == "strokes":
         return _strokes_to_share(random, size, hole.share or 0.25)
-    return _irregular(random, size, _BRUSHES[hole.kind])
+    return _lama(random, size, _LAMA[hole.kind])
 
 
 def covered_share(mask: Mask) -> float:
@@ -105,27 +117,48 @@ def _box(random: np.random.RandomState, size: int) -> Mask:
     return mask
 
 
-def _irregular(random: np.random.RandomState, size: int, brush: _Brush) -> Mask:
-    scale = size / 256
+def _lama(random: np.random.RandomState, size: int, kind: _Lama) -> Mask:
     while True:
-        mask = np.zeros((size, size), np.uint8)
-        if brush.boxes is not None and random.random_sample() < _BOX_CHANCE:
-            low, high = (round(v * scale) for v in brush.boxes)
-            for _ in range(random.randint(_BOX_COUNT[0], _BOX_COUNT[1] + 1)):
-                height, width = random.randint(low, high + 1, 2)
-                y, x = random.randint(0, size - height), random.randint(0, size - width)
+        mask = np.zeros((_LAMA_SIZE, _LAMA_SIZE), np.uint8)
+        if kind.boxes is not None and random.random_sample() < _BOX_CHANCE:
+            for _ in range(_within(random, kind.boxes)):
+                width, height = _within(random, kind.sides), _within(random, kind.sides)
+                x, y = (
+                    random.randint(kind.margin, _LAMA_SIZE - kind.margin - side + 1)
+                    for side in (width, height)
+                )
                 mask[y : y + height, x : x + width] = 1
         else:
-            for _ in range(random.randint(brush.strokes[0], brush.strokes[1] + 1)):
-                _stroke(random, mask, brush.length * scale, brush.width * scale)
+            for number in range(_within(random, kind.strokes)):
+                _broken_line(random, mask, kind, mirrored=number % 2 == 0)
         if 0 < mask.mean() <= MOST and covered_share(mask) > 0:
-            return mask
+            break
+    if size == _LAMA_SIZE:
+        return mask
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _broken_line(random: np.random.RandomState, mask: Mask, kind: _Lama, *, mirrored: bool) -> None:
+    """One to five pieces, each in one of four directions, which every second line mirrors."""
+    x, y = (int(v) for v in random.randint(0, _LAMA_SIZE, 2))
+    for _ in range(random.randint(1, 6)):
+        angle = 0.01 + int(random.randint(4))
+        angle = 2 * math.pi - angle if mirrored else angle
+        length, width = 10 + random.randint(kind.length), 5 + int(random.randint(kind.width))
+        end_x = min(max(int(x + length * math.sin(angle)), 0), _LAMA_SIZE)
+        end_y = min(max(int(y + length * math.cos(angle)), 0), _LAMA_SIZE)
+        cv2.line(mask, (x, y), (end_x, end_y), 1, width)
+        x, y = end_x, end_y
+
+
+def _within(random: np.random.RandomState, ends: tuple[int, int]) -> int:
+    return int(random.randint(ends[0], ends[1] + 1))
 
 
 def _stroke(
     random: np.random.RandomState, mask: Mask, longest: float, widest: float, turn: float = 4.0
 ) -> None:
-    """One broken line of one to five pieces; the pen's direction alternates as LaMa's does."""
+    """One broken line of one to five pieces, whose direction changes sides from piece to piece."""
     size = mask.shape[0]
     x, y = (float(v) for v in random.randint(0, size, 2))
     for piece in range(random.randint(1, 6)):

@@ -24,8 +24,6 @@ HTML_NAME: Final = "report.html"
 _RANDOM: Final = 5
 _EXTREME: Final = 3
 """Rows of random cases, and of the worst and of the best each."""
-_KEYS: Final = ("cosine@", "region_lpips", "lpips", "hole_lpips")
-"""Beginnings of the measure by which worst and best are told, the first that there is."""
 
 STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b82f6; --other: #8888; }
@@ -79,9 +77,10 @@ def _page(
         yield f"<p>{escape(protocol['about'])} <small>{protocol['cases']} of {protocol['total']} "
         yield f"cases, {len(protocol['failed'])} failed, list {protocol['list_hash']}.</small></p>"
         yield from _table(protocol)
-        key = _key(protocol)
+        key = result.key
         if key is not None:
             yield _plot(protocol, key)
+        yield from _groups(protocol, key)
         yield from _sheets(result, runner, key)
         yield "</section>"
     yield f"<script>{SCRIPT}</script></html>"
@@ -114,13 +113,31 @@ def _table(protocol: Mapping[str, Any]) -> Iterator[str]:
     yield "</table></div>"
 
 
-def _key(protocol: Mapping[str, Any]) -> str | None:
-    names = rows_of(protocol)
-    for start in _KEYS:
-        for name in names:
-            if name.startswith(start):
-                return name
-    return None
+def _groups(protocol: Mapping[str, Any], key: str | None) -> Iterator[str]:
+    """Every number by group, folded away: the key measure first, then the widest gaps."""
+    gaps = sorted(
+        protocol["groups"],
+        key=lambda gap: (gap["measure"] != key, -(gap["ratio"] or float("inf"))),
+    )
+    rows = []
+    for gap in gaps:
+        for place, (group, found) in enumerate(gap["groups"].items()):
+            first = (label_of(protocol, gap["measure"]), gap["division"], number(gap["ratio"]))
+            rows.append(
+                (
+                    *(first if place == 0 else ("", "", "")),
+                    group,
+                    str(found["count"]),
+                    number(found["value"]),
+                    f"[{number(found['low'])}, {number(found['high'])}]",
+                )
+            )
+    if rows:
+        yield f"<details><summary>By group ({len(gaps)} divisions)</summary>"
+        yield "<p><small>Gap: largest over smallest mean of a division. "
+        yield "Small groups have wide intervals.</small></p>"
+        yield from plain_table(("measure", "by", "gap", "group", "n", "mean", "95 %"), rows)
+        yield "</details>"
 
 
 def _plot(protocol: Mapping[str, Any], measure: str) -> str:

@@ -1,16 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pair lists of others: a CSV of targets and sources in place of the list that a protocol draws."""
+"""Lists of cases as files: those of others are read, and the fixed ones are written.
+
+A list is a CSV with ``target``, one column for every other role of the protocol and, where it was
+written here, ``variant`` and ``seed``; a list without these two takes the variants in turn and the
+row's number as seed. So every command makes the same cases of the same file.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Final
 
-from facex.errors import OptionError
-from facex.evaluate.faces import FaceSet
-from facex.evaluate.protocols import Case, Protocol
+import numpy as np
+
+from facex.errors import OptionError, OutputError
+from facex.evaluate.faces import FaceSet, encode_png
+from facex.evaluate.masks import hole_mask
+from facex.evaluate.protocols import Case, Protocol, cases_of, list_hash
+from facex.imaging.write import write_bytes_atomic
 from facex.recipes.values import TARGET
+
+HASHES: Final = "hashes.json"
+_VARIANT: Final = "variant"
+_SEED: Final = "seed"
+_LARGEST_SEED: Final = 2**32 - 1
+
+Row = tuple[Case, int, dict[str, str]]
+"""A case, its line in the file, and the whole row."""
 
 
 def read_pairs(table: Path, protocol: Protocol, faces: FaceSet) -> list[Case]:
@@ -18,30 +39,111 @@ def read_pairs(table: Path, protocol: Protocol, faces: FaceSet) -> list[Case]:
 
     Args:
         table: CSV with the column ``target`` and one for every other role of the protocol
-            (``source``, ``driver``). Faces are named as in the set; a suffix is ignored.
+            (``source``, ``driver``); ``variant`` and ``seed`` may be there. Faces are named as in
+            the set; a suffix is ignored.
         protocol: what is done with each row.
         faces: the faces.
 
     Raises:
         OptionError: the table lacks a column or names what does not exist; line and name are said.
     """
-    cases = []
-    columns = (*other_roles(protocol), TARGET)
+    return [case for case, _, _ in read_cases(table, protocol, faces)]
+
+
+def read_cases(
+    table: Path, protocol: Protocol, faces: FaceSet, more: Sequence[str] = ()
+) -> list[Row]:
+    """The cases of a list with their rows; ``more`` are further columns that it must have.
+
+    Raises:
+        OptionError: as :func:`read_pairs`.
+    """
+    found: list[Row] = []
+    columns = (*other_roles(protocol), TARGET, *more)
     for number, (line, row) in enumerate(read_rows(table, columns)):
         names = named_faces(table, line, row, protocol, faces)
         target = names.pop(TARGET)
-        cases.append(make_case(protocol, number, target, names, seed=number))
-    if not cases:
+        own = {role: target for role, who in protocol.pictures.items() if who == "self"}
+        count = len(protocol.variants)
+        variant = _whole(table, line, row, _VARIANT, number % count, count - 1)
+        seed = _whole(table, line, row, _SEED, number, _LARGEST_SEED)
+        found.append((Case(number, target, names | own, variant, seed), line, row))
+    if not found:
         raise OptionError(f"{table} has no rows")
-    return cases
+    return found
 
 
-def make_case(
-    protocol: Protocol, number: int, target: str, names: dict[str, str], seed: int
-) -> Case:
-    """Row ``number`` of a list as a case; roles of the target itself are filled in."""
-    own = {role: target for role, who in protocol.pictures.items() if who == "self"}
-    return Case(number, target, names | own, number % len(protocol.variants), seed)
+def write_lists(protocols: Sequence[Protocol], faces: FaceSet, folder: Path) -> list[Path]:
+    """Write the fixed lists of protocols on a set of faces.
+
+    For each ``NAME.csv``: the roles, ``variant`` and ``seed``, what is ``asked`` (the variant, as
+    JSON), the name that the ``output`` should have and, for inpainting, the file of the ``hole``
+    (PNG, white where the picture is hidden). ``hashes.json`` has the hash of every list and of the
+    pixels of its holes.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths: list[Path] = []
+    hashes: dict[str, Any] = {}
+    try:
+        for protocol in protocols:
+            cases = cases_of(protocol, faces)
+            about: dict[str, Any] = {
+                "version": protocol.version,
+                "cases": len(cases),
+                "list_hash": list_hash(protocol, cases),
+            }
+            if protocol.hole is not None:
+                about["holes_hash"] = _write_holes(protocol, cases, faces.side, folder)
+            hashes[protocol.name] = about
+            paths.append(folder / f"{protocol.name}.csv")
+            _write(paths[-1], _as_csv(protocol, cases).encode())
+        paths.append(folder / HASHES)
+        _write(paths[-1], (json.dumps(hashes, indent=1) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    return paths
+
+
+def _as_csv(protocol: Protocol, cases: Sequence[Case]) -> str:
+    roles = [TARGET, *other_roles(protocol)]
+    holes = ["hole"] if protocol.hole is not None else []
+    file = io.StringIO()
+    writer = csv.DictWriter(
+        file, [*roles, _VARIANT, _SEED, "asked", "output", *holes],
+        extrasaction="ignore", lineterminator="\n",
+    )  # fmt: skip
+    writer.writeheader()
+    for case in cases:
+        writer.writerow(
+            {
+                **case.as_row(),
+                "asked": json.dumps(protocol.variants[case.variant]),
+                "output": f"{case.key}.png",
+                "hole": _hole_name(protocol, case),
+            }
+        )
+    return file.getvalue()
+
+
+def _write_holes(protocol: Protocol, cases: Sequence[Case], side: int, folder: Path) -> str:
+    digest = hashlib.sha256()
+    for case in cases:
+        mask = hole_mask(protocol.hole, side, case.seed) if protocol.hole else None
+        pixels = np.asarray(mask, np.uint8) * np.uint8(255)
+        digest.update(pixels.tobytes())
+        _write(folder / _hole_name(protocol, case), encode_png(pixels))
+    return digest.hexdigest()[:16]
+
+
+def _hole_name(protocol: Protocol, case: Case) -> str:
+    return f"holes/{protocol.name}/{case.key}.png"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(path, content)
 
 
 def other_roles(protocol: Protocol) -> list[str]:
@@ -57,11 +159,14 @@ def named_faces(
     Raises:
         OptionError: there is no such face.
     """
-    names = {role: Path(row[role]).stem for role in (TARGET, *other_roles(protocol))}
-    for role, name in names.items():
+    found: dict[str, str] = {}
+    for role in (TARGET, *other_roles(protocol)):
+        # Names of faces may have dots of their own.
+        name = row[role] if row[role] in faces.rows else Path(row[role]).stem
         if name not in faces.rows:
             raise OptionError(f"{table}, line {line}: there is no face {name!r} ({role})")
-    return names
+        found[role] = name
+    return found
 
 
 def read_rows(table: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -83,3 +188,18 @@ def read_rows(table: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[st
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"{table} cannot be read: {error}") from error
+
+
+def _whole(
+    table: Path, line: int, row: dict[str, str], column: str, default: int, largest: int
+) -> int:
+    """A whole number of a column that may be missing."""
+    if column not in row:
+        return default
+    text = row[column] or ""
+    if not text.isascii() or not text.isdigit() or int(text) > largest:
+        raise OptionError(
+            f"{table}, line {line}: {column} is {text!r}, but must be 0 to {largest} "
+            "(or leave the column out)"
+        )
+    return int(text)

@@ -48,6 +48,13 @@ class Protocol(BaseModel):
     keep_steps: bool = False
     metrics: tuple[str, ...]
     baselines: tuple[str, ...]
+    key: tuple[str, ...] = ("cosine",)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that pictures and numbers depend on, 16 hexadecimal digits."""
+        text = self.model_dump_json(exclude={"about", "key", "count"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def group(self) -> str:
@@ -88,6 +95,10 @@ class Case:
         """Name of the case's files."""
         return f"{self.number:04d}"
 
+    def as_row(self) -> dict[str, str | int]:
+        """Face of every role, variant and seed, as lists of pairs and reports hold them."""
+        return {**self.faces, "variant": self.variant, "seed": self.seed}
+
     @property
     def faces(self) -> dict[str, str]:
         """Face of every role, the target's too."""
@@ -103,7 +114,7 @@ def protocol_table() -> Mapping[str, Protocol]:
     rows: dict[str, dict[str, Any]] = {}
     for name, row in data["protocols"].items():
         model = rows.get(row.pop("like", ""), {})
-        rows[name] = {**model, **row, "name": name, "version": version}
+        rows[name] = {"version": version, **model, **row, "name": name}
     return MappingProxyType({name: Protocol.model_validate(row) for name, row in rows.items()})
 
 

@@ -8,13 +8,15 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facex.errors import FaceXError
 from facex.evaluate.baselines import BASELINES, Materials, baseline
+from facex.evaluate.bootstrap import Interval
 from facex.evaluate.editor import Edited, Editor, owners
 from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.groups import groups_of
@@ -27,10 +29,10 @@ from facex.evaluate.store import Store
 from facex.evaluate.summary import ProtocolResult, SystemResult
 from facex.evaluate.view import Gallery, Values, View
 from facex.recipes.plan import plan_recipe
-from facex.recipes.values import TARGET
+from facex.recipes.values import SOURCE, TARGET
 
 OURS: Final = "ours"
-MEASURE_VERSION: Final = 1
+MEASURE_VERSION: Final = 2
 """Goes up when a metric changes, so that kept numbers are not mixed with new ones."""
 
 _LIGHT: Final = {"pictures", "identity", "style", "distribution", "same_person"}
@@ -64,7 +66,7 @@ class Runner:
     _gallery_read: dict[str, Reading] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        text = json.dumps([self.judge.names, MEASURE_VERSION], sort_keys=True)
+        text = json.dumps([self.judge.names, self.judge.digest, MEASURE_VERSION], sort_keys=True)
         self._tag = hashlib.sha256(text.encode()).hexdigest()[:8]
         self._faces_read = self.store.readings(f"faces-{self._tag}")
         self._gallery_read = self.store.readings(f"gallery-{self._tag}")
@@ -103,12 +105,19 @@ class Runner:
             list_hash=list_hash(protocol, whole),
             failed=failed,
             systems=systems,
-            groups={
-                case.key: groups_of(self.faces.rows[case.target], self._faces_read[case.target])
-                for case in good
-            },
+            groups={case.key: self._groups(case) for case in good},
             seconds=making,
+            measuring=time.perf_counter() - start - making,
         )
+
+    def _groups(self, case: Case) -> dict[str, str]:
+        """Groups of the target, and of the source where another person gives something."""
+        found = groups_of(self.faces.rows[case.target], self._faces_read[case.target])
+        source = case.pictures.get(SOURCE, case.target)
+        if self.faces.person(source) != self.faces.person(case.target):
+            of_source = groups_of(self.faces.rows[source], self._faces_read[source])
+            found |= {f"{SOURCE}'s {division}": group for division, group in of_source.items()}
+        return found
 
     def picture(self, protocol: Protocol, system: str, case: Case) -> Pixels:
         """The picture of a system, from disk or made again where that is cheap."""
@@ -153,19 +162,23 @@ class Runner:
 
     def _keep(self, protocol: Protocol, cases: Sequence[Case], edited: Iterable[Edited]) -> None:
         name, store = protocol.name, self.store
+
+        def save(system: str, key: str, pixels: Pixels) -> None:
+            # Repairs and bare references have the model's crop size, which may be another.
+            store.save_picture(name, system, key, _sized(pixels, self.faces.side))
+
         for case, item in zip(cases, edited, strict=True):
             if protocol.keep_steps:
                 for number, picture in enumerate(item.steps, 1):
-                    store.save_picture(name, "step", f"{case.key}.{number}", picture)
-            mask = np.asarray(np.ceil(item.mask * 255), np.uint8)
-            store.save_picture(name, "mask", case.key, mask)
+                    save("step", f"{case.key}.{number}", picture)
+            save("mask", case.key, np.asarray(np.ceil(item.mask * 255), np.uint8))
             if "reference" in protocol.baselines:
-                store.save_picture(name, "reference", case.key, item.reference)
+                save("reference", case.key, item.reference)
             if "roundtrip" in protocol.baselines and self.editor is not None:
                 through = self.editor.roundtrip(self.faces.image(case.target))
-                store.save_picture(name, "roundtrip", case.key, through)
+                save("roundtrip", case.key, through)
             # Last, because its presence says that the case is complete.
-            store.save_picture(name, OURS, case.key, item.output)
+            save(OURS, case.key, item.output)
 
     def _galleries(self, protocol: Protocol, whole: Sequence[Case]) -> dict[str, Gallery]:
         if "identity" not in protocol.metrics:
@@ -276,9 +289,9 @@ class Runner:
         protocol: Protocol,
         records: Mapping[str, Values],
         readings: Mapping[str, Reading],
-    ) -> dict[str, Any]:
+    ) -> dict[str, Interval]:
         """Numbers that only all cases together have."""
-        found: dict[str, Any] = {}
+        found: dict[str, Interval] = {}
         for name in protocol.metrics:
             module = metric(name)
             if hasattr(module, "summarise"):
@@ -291,3 +304,11 @@ class Runner:
                     network = self.judge.features.name
                     found |= module.compare(np.stack(outputs), np.stack(real), network)
         return found
+
+
+def _sized(pixels: Pixels, side: int) -> Pixels:
+    """A picture or a mask at another size, made smaller by the mean of what a pixel covers."""
+    if pixels.shape[0] == side:
+        return pixels
+    way = cv2.INTER_AREA if pixels.shape[0] > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=way), np.uint8)

@@ -7,20 +7,20 @@ down meanwhile slows them all.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
 from PIL import Image
 
 from facex.api import EditOptions, FaceX
+from facex.evaluate.machine import gpu_peak_megabytes, peak_megabytes, reset_peak
 from facex.imaging.read import Photo, read_photo
 from facex.recipes.schema import Recipe
+from facex.timing import wait_for_gpu
 
 STEPS: Final = (4, 8, 16, 25)
 SIDES: Final = (512, 1024, 2048)
@@ -86,13 +86,16 @@ def sweep(
 
     Returns:
         A record for each variant: ``group``, ``value``, ``faces``, ``seconds`` by stage with
-        ``all``, and ``faces_a_second``.
+        ``all``, ``faces_a_second``, and the largest ``peak_megabytes`` and
+        ``gpu_peak_megabytes`` of its runs, None where the system does not tell.
     """
     times: list[list[dict[str, float]]] = [[] for _ in todo]
     found = [0] * len(todo)
+    peaks: list[list[tuple[float | None, float | None]]] = [[] for _ in todo]
     for number in range(rounds + 1):
         for place, variant in enumerate(todo):
             progress(number * len(todo) + place, (rounds + 1) * len(todo), variant.group)
+            reset_peak()
             start = time.perf_counter()
             result = editor.edit(
                 variant.photo, recipe, photos=dict(photos), mask=mask_of(variant.photo),
@@ -102,8 +105,9 @@ def sweep(
             found[place] = len(result.crops)
             if number:
                 times[place].append(seconds)
+                peaks[place].append((peak_megabytes(), gpu_peak_megabytes()))
     records = []
-    for variant, runs, faces in zip(todo, times, found, strict=True):
+    for variant, runs, faces, memory in zip(todo, times, found, peaks, strict=True):
         median = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in runs[0]}
         records.append(
             {
@@ -112,9 +116,15 @@ def sweep(
                 "faces": faces,
                 "seconds": median,
                 "faces_a_second": faces / median["all"],
+                "peak_megabytes": _most(host for host, _ in memory),
+                "gpu_peak_megabytes": _most(gpu for _, gpu in memory),
             }
         )
     return records
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float | None:
@@ -127,24 +137,30 @@ def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float | None:
     return float(np.polyfit(steps, seconds, 1)[0])
 
 
-def machine() -> dict[str, Any]:
-    """What measured: processor, cores and threads, versions."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-        name = names[0] if names else name
-    except OSError:
-        pass
-    return {
-        "processor": name,
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+class StepClock:
+    """Seconds of every sampling step, told by an edit's progress.
+
+    The first step has no beginning here and is left out; it is as long as the others.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._last: float | None = None
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Note that a step is done."""
+        if not what.endswith("drawing"):
+            return
+        wait_for_gpu()
+        now = time.perf_counter()
+        if self._last is not None and done > 1:
+            self.seconds.append(now - self._last)
+        self._last = now
+
+    @property
+    def median(self) -> float | None:
+        """Seconds of a step; None where there was no second one."""
+        return statistics.median(self.seconds) if self.seconds else None
 
 
 def _resized(photo: Photo, side: int) -> Photo:

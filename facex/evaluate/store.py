@@ -11,7 +11,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,15 @@ import numpy as np
 from PIL import Image
 
 from facex.errors import OptionError, OutputError
-from facex.evaluate.faces import Pixels, encode_png
+from facex.evaluate.faces import FaceSet, Pixels, encode_png
 from facex.evaluate.judges import Reading
+from facex.evaluate.protocols import Case, Protocol, list_hash
 from facex.imaging.write import write_bytes_atomic
 
 FORMAT: Final = 1
 RUN: Final = "run.json"
+PROTOCOL: Final = "protocol "
+"""How the keys of what was measured begin."""
 PARTS: Final = ("pictures", "readings", "records")
 
 
@@ -33,7 +37,8 @@ class Store:
 
     Args:
         folder: made if it does not exist.
-        identity: what must not change between runs into one folder (model, faces, protocols).
+        identity: what must not change between runs into one folder (model, faces, code). Keys that
+            begin with :data:`PROTOCOL` may be added by a later run, but not change.
         force: forget results of something else in place of refusing.
 
     Raises:
@@ -51,7 +56,8 @@ class Store:
         path = folder / RUN
         if path.is_file():
             known = _read_json(path)
-            changed = [key for key in wanted if known.get(key) != wanted[key]]
+            new = {key for key in wanted if key.startswith(PROTOCOL) and key not in known}
+            changed = [key for key in wanted if key not in new and known.get(key) != wanted[key]]
             if changed and not force:
                 raise OptionError(
                     f"{folder} holds results of another {changed[0]} "
@@ -61,6 +67,8 @@ class Store:
             if changed:
                 for part in PARTS:
                     shutil.rmtree(folder / part, ignore_errors=True)
+            else:
+                wanted = {**known, **wanted}
         self._write(path, json.dumps(wanted, indent=1).encode())
 
     def picture_path(self, protocol: str, system: str, key: str) -> Path:
@@ -133,6 +141,45 @@ def folder_digest(folder: Path, start: str = "") -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def identity_of(faces: FaceSet, lists: Iterable[tuple[Protocol, Sequence[Case]]]) -> dict[str, str]:
+    """What results depend on beside the model: names, people and pictures of the faces, protocols.
+
+    Args:
+        faces: the faces.
+        lists: the whole list of every protocol that is measured.
+    """
+    found = {"faces": faces.digest, "pictures": faces.contents}
+    for protocol, cases in lists:
+        key = f"{PROTOCOL}{protocol.name}"
+        found |= {key: protocol.digest, f"{key} list": list_hash(protocol, cases)}
+    return found
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the program's own files that pictures depend on, 16 hexadecimal digits.
+
+    The version alone does not tell: a checkout changes without it. Read once, like the code.
+    """
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for place in _DRAWING:
+        path = package / place
+        files = [path] if path.is_file() else [*path.rglob("*.py"), *path.rglob("*.yaml")]
+        for file in sorted(files):
+            digest.update(file.relative_to(package).as_posix().encode() + b"\n")
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_DRAWING: Final = (
+    "api.py", "editing.py", "locate.py", "types.py", "imaging", "ford", "geometry", "recipes",
+    "fors", "frc", "models", "ground.py", "train/samples.py", "evaluate/baselines.py",
+    "evaluate/editor.py", "evaluate/masks.py",
+)  # fmt: skip
+"""Files and folders of the package by which :func:`code_digest` goes."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facex.evaluate.bootstrap import Interval, mean_interval
+from facex.evaluate.embedders import OWN
 from facex.evaluate.groups import Gap, gaps
 from facex.evaluate.metrics import metric
 from facex.evaluate.protocols import Case, Protocol
@@ -26,7 +27,7 @@ class SystemResult:
     """
 
     records: Mapping[str, Values]
-    overall: Mapping[str, float]
+    overall: Mapping[str, Interval]
 
     def intervals(self) -> dict[str, Interval]:
         """Mean and confidence interval of every number."""
@@ -35,10 +36,7 @@ class SystemResult:
             name: mean_interval([row[name] for row in self.records.values() if name in row])
             for name in names
         }
-        count = len(self.records)
-        for name, value in self.overall.items():
-            found[name] = Interval(value, float("nan"), float("nan"), count)
-        return found
+        return {**found, **self.overall}
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ class ProtocolResult:
         list_hash: of the whole list.
         failed: why, by case.
         systems: ours and the baselines.
-        groups: groups of the target, by case.
+        groups: groups of the target and of a source, by case.
         seconds: that making the missing pictures took in this run.
+        measuring: seconds of reading and measuring in this run.
     """
 
     protocol: Protocol
@@ -64,6 +63,20 @@ class ProtocolResult:
     systems: Mapping[str, SystemResult]
     groups: Mapping[str, Mapping[str, str]]
     seconds: float = 0.0
+    measuring: float = 0.0
+
+    @property
+    def key(self) -> str | None:
+        """The measure that tells worst and best: see ``protocols.yaml``; None: nothing fits."""
+        rows = self.systems[next(iter(self.systems))].records.values()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        for wanted in self.protocol.key:
+            fitting = [name for name in names if wanted in (name, name.partition("@")[0])]
+            # The network that steers the model never judges where another can.
+            fitting.sort(key=lambda name: name.endswith(f"@{OWN}"))
+            if fitting:
+                return fitting[0]
+        return None
 
     def meaning(self, name: str) -> Measure:
         """How to read a number."""
@@ -85,6 +98,14 @@ class ProtocolResult:
             for gap in gaps(values, [self.groups[key] for key in keys]):
                 yield name, gap
 
+    def _values(self) -> dict[str, dict[str, float | None]]:
+        """Numbers of the first system, which is the one under test, by measure and case."""
+        found: dict[str, dict[str, float | None]] = {}
+        for key, row in self.systems[next(iter(self.systems))].records.items():
+            for name, value in row.items():
+                found.setdefault(name, {})[key] = _number(value)
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain data."""
         return {
@@ -95,6 +116,10 @@ class ProtocolResult:
             "list_hash": self.list_hash,
             "failed": dict(self.failed),
             "seconds": round(self.seconds, 2),
+            "seconds_measuring": round(self.measuring, 2),
+            "key": self.key,
+            "list": {case.key: case.as_row() for case in self.cases},
+            "values": self._values(),
             "systems": {
                 system: {name: interval_json(i) for name, i in result.intervals().items()}
                 for system, result in self.systems.items()

@@ -19,7 +19,7 @@ from facex.evaluate.groups import gaps, groups_of, ita
 from facex.evaluate.masks import Hole, covered_share, hole_mask
 from facex.evaluate.metrics.distribution import frechet_distance, kernel_distance
 from facex.evaluate.metrics.identity import measures
-from facex.evaluate.metrics.motion import gaze_angle, rotation_angle, slope
+from facex.evaluate.metrics.motion import gaze_angle, rotation_angle, slopes
 from facex.evaluate.metrics.pictures import PSNR_LIMIT, psnr, ssim
 from facex.evaluate.metrics.same_person import laid_on
 from facex.evaluate.metrics.style import filtered
@@ -62,7 +62,8 @@ def test_gaze_angles_add_up() -> None:
 @given(st.floats(-3, 3))
 def test_a_slider_that_moves_by_a_factor_has_that_slope(factor: float) -> None:
     asked = np.array([-20.0, -10, 10, 30])
-    assert slope(asked, factor * asked) == pytest.approx(factor, abs=1e-9)
+    table = np.stack([asked, factor * asked], -1)[None, :, None]
+    assert slopes(table)[0] == pytest.approx(factor, abs=1e-9)
 
 
 def test_distances_of_distributions() -> None:

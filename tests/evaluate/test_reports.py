@@ -102,7 +102,7 @@ def test_the_report_needs_nothing_else_and_says_what_was_measured(
     assert all(link.startswith(("data:image/jpeg;base64,", "#")) for link in found)
     assert not re.search(r"https?://", page)
     text = "\n".join(markdown(json.loads((out / "report.json").read_text())))
-    for word in ("swap", "classical", "cosine", "list"):
+    for word in ("swap", "classical", "cosine", "list", "facex, steers the model"):
         assert word in text
         assert word in page
 
@@ -118,28 +118,6 @@ def test_two_reports_side_by_side(
     assert not any(d.verdict for d in differences(read_report(first), read_report(first)))
     assert run(["evaluate", "compare", str(first), str(second)]) == 0
     assert "better" in capsys.readouterr().out
-
-
-def test_a_run_is_taken_up_where_it_stopped(
-    tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from facex.evaluate.editor import Editor
-
-    arguments = ["evaluate", str(faces), "-o", str(tmp_path / "out"), "--protocol", "gaze-sliders",
-                 "--count", "2", "--steps", "1", "--split", "all", "--quiet"]  # fmt: skip
-    assert run(arguments) == 0
-    report = (tmp_path / "out" / "report.json").read_text()
-
-    def never(*_: object) -> None:
-        raise AssertionError("edited again")
-
-    monkeypatch.setattr(Editor, "edit", never)
-    assert run(arguments) == 0
-    again = json.loads((tmp_path / "out" / "report.json").read_text())
-    first = json.loads(report)
-    for item in (first, again):
-        item["protocols"]["gaze-sliders"].pop("seconds")
-    assert first == again
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facex.evaluate.metrics.identity import PREFIX
+from facex.evaluate.metrics.identity import PREFIX, known_as
 from facex.evaluate.view import Measure, Values, View
 from facex.recipes.values import TARGET
 from facex.types import Factor
@@ -24,7 +24,9 @@ def measures(name: str) -> Measure | None:
     if kind == "sharp_drift":
         return Measure(f"sharpness after {step} steps against the first", "up")
     if kind == "identity_drift":
-        return Measure(f"cosine to the first picture after {step} steps ({embedder})", "up")
+        return Measure(
+            f"cosine to the first picture after {step} steps ({known_as(embedder)})", "up"
+        )
     return None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facex.evaluate.bootstrap import Interval, quick_interval_of
 from facex.evaluate.judges import Reading
 from facex.evaluate.view import Measure, Values, View
 from facex.geometry.pose import euler_from_rotation
@@ -28,10 +29,12 @@ MEASURES: Final = {
     "gaze_deg": Measure("gaze error, degrees", "down"),
     "blendshapes": Measure("blendshapes, mean absolute error", "down"),
     "landmarks": Measure("landmark distance, % of the eyes' distance", "down"),
+    "slider_missed": Measure("missed of the asked change, 0 is exact, 1 like nothing done", "down"),
     "cross_pose_deg": Measure("head turned although not asked, degrees", "down"),
     "cross_gaze_deg": Measure("eyes turned although not asked, degrees", "down"),
     "cross_blendshapes": Measure("blendshapes moved although not asked", "down"),
     "cross_skin": Measure("skin colour moved although not asked, CIELAB", "down"),
+    "cross_light": Measure("fitted light moved although not asked, share of it", "down"),
 }
 _AXES: Final = ("yaw", "pitch", "roll")
 
@@ -77,34 +80,66 @@ def measure(view: View) -> Values:
     moved = moved_changes(out, target, asked)
     values |= {f"asked:{axis}": change for axis, change in asked.items()}
     values |= {f"moved:{axis}": moved[axis] for axis in asked}
+    if power := sum(abs(change) for change in asked.values()):
+        missed = sum(abs(moved[axis] - change) for axis, change in asked.items())
+        values["slider_missed"] = missed / power
     if asked and set(view.owners) <= {Factor.BACKGROUND.value}:
         values |= _cross_talk(out, target, slid)
     return values
 
 
-def summarise(rows: Sequence[Mapping[str, float]]) -> Values:
-    """Slope and correlation of every slider over all cases, and of all together."""
-    pairs: dict[str, list[tuple[float, float]]] = {}
+def summarise(rows: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    """Slope and correlation of every slider over all cases, and of all together.
+
+    The slope of all together resamples whole cases, since a case may move several sliders.
+    """
+    values: dict[str, Interval] = {}
+    for axis, table in slider_tables(rows).items():
+        values[f"slope:{axis}"] = quick_interval_of(table, slopes)
+        asked, moved = (part[part != 0] for part in np.moveaxis(table, -1, 0))
+        if len(table) > 2 and len(set(asked)) > 1 and len(set(moved)) > 1:
+            values[f"correlation:{axis}"] = quick_interval_of(table, correlations)
+    return values
+
+
+def slider_tables(rows: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """Asked and moved change of every slider: ``(cases, moves of a case, 2)`` by axis.
+
+    Cases with fewer moves than others are filled up with zeros, which no statistic here counts.
+    """
+    found: dict[str, list[list[tuple[float, float]]]] = {}
     for row in rows:
+        moves: dict[str, list[tuple[float, float]]] = {}
         for name, asked in row.items():
             kind, _, axis = name.partition(":")
             if kind == "asked" and f"moved:{axis}" in row:
                 pair = (asked, row[f"moved:{axis}"])
-                pairs.setdefault(axis, []).append(pair)
-                pairs.setdefault("all", []).append(pair)
-    values: Values = {}
-    for axis, found in pairs.items():
-        asked_all, moved_all = np.array(found, np.float64).T
-        values[f"slope:{axis}"] = slope(asked_all, moved_all)
-        if len(found) > 2 and asked_all.std() > 0 and moved_all.std() > 0:
-            values[f"correlation:{axis}"] = float(np.corrcoef(asked_all, moved_all)[0, 1])
-    return values
+                moves[axis] = [pair]
+                moves.setdefault("all", []).append(pair)
+        for axis, pairs in moves.items():
+            found.setdefault(axis, []).append(pairs)
+    tables = {}
+    for axis, cases in found.items():
+        most = max(len(pairs) for pairs in cases)
+        tables[axis] = np.array([p + [(0.0, 0.0)] * (most - len(p)) for p in cases], np.float64)
+    return tables
 
 
-def slope(asked: NDArray[np.float64], moved: NDArray[np.float64]) -> float:
-    """Least squares through the origin; 0 where nothing was asked."""
-    power = float(asked @ asked)
-    return float(asked @ moved / power) if power > 0 else 0.0
+def slopes(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slopes ``(B,)`` of tables ``(B, N, M, 2)``; 0 where nothing was asked."""
+    asked, moved = tables[..., 0], tables[..., 1]
+    power = (asked * asked).sum((1, 2))
+    return np.asarray((asked * moved).sum((1, 2)) / np.where(power > 0, power, np.inf))
+
+
+def correlations(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlations ``(B,)`` of tables ``(B, N, M, 2)``; NaN where nothing varies."""
+    there = (tables != 0).any(-1).astype(np.float64)
+    count = np.maximum(there.sum((1, 2)), 1)
+    centred = tables - ((tables * there[..., None]).sum((1, 2)) / count[:, None])[:, None, None]
+    a, b = centred[..., 0] * there, centred[..., 1] * there
+    scale = np.sqrt((a * a).sum((1, 2)) * (b * b).sum((1, 2)))
+    return np.asarray((a * b).sum((1, 2)) / np.where(scale > 1e-12, scale, np.nan))
 
 
 def rotation_angle(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -182,4 +217,7 @@ def _cross_talk(out: Reading, target: Reading, motions: Sequence[Motion]) -> Val
     values["cross_blendshapes"] = float(gap[still].mean())
     if "skin" in out:
         values["cross_skin"] = float(np.linalg.norm(out["skin"] - target["skin"]))
+    if "light" in out:
+        gap_of_light = float(np.linalg.norm(out["light"] - target["light"]))
+        values["cross_light"] = gap_of_light / max(float(np.linalg.norm(target["light"])), 1e-9)
     return values

@@ -6,7 +6,9 @@ landmarks (or at the same place, where landmarks do not show it), brought to the
 same mean and spread of every channel, because the light is the target's by recipe, and put into
 the result's surroundings, so that LPIPS sees a difference in the region alone; then it says to whom
 the region is nearer. Skin is the face without its features. Hair has no outline in the landmarks:
-it is compared by its colour alone, in CIELAB.
+it is compared by its colour, in CIELAB, and by its shape (``parsing``). ``region_lab`` is the
+difference of the mean colours before they are brought to each other; since the light is the
+target's by recipe it is seldom 0, and compares systems on one list.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from facex.evaluate.faces import Pixels
 from facex.evaluate.judges import Reading, as_tensor
 from facex.evaluate.view import Measure, Values, View
 from facex.geometry.topology import region_polygon_mask
+from facex.imaging.colour import srgb_to_lab
 from facex.imaging.warp import Similarity
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, Region
@@ -31,6 +34,7 @@ MEASURES: Final = {
     "region_nearer": Measure("region nearer to the source than to the target (LPIPS)", "up"),
     "region_lpips": Measure("LPIPS of the region to the source's", "down"),
     "region_target_lpips": Measure("LPIPS of the region to the target's", "none"),
+    "region_lab": Measure("colour of the region against the source's, CIELAB", "down"),
     "hair_lab": Measure("hair colour error against the source, CIELAB", "down"),
     "skin_lab": Measure("skin colour against the target, CIELAB", "none"),
 }
@@ -63,7 +67,7 @@ def measure(view: View) -> Values:
         return values
     skin = view.reading["skin"] - view.readings[TARGET]["skin"]
     values["skin_lab"] = float(np.linalg.norm(skin))
-    taken = _taken(view)
+    taken = taken_regions(view)
     hair = taken.get(Region.HAIR)
     if hair is not None and hair in view.readings:
         wanted, found = view.readings[hair]["hair"], view.reading["hair"]
@@ -78,7 +82,7 @@ def measure(view: View) -> Values:
     return values
 
 
-def _taken(view: View) -> dict[Region, str]:
+def taken_regions(view: View) -> dict[Region, str]:
     """Regions of the result that come from another picture, and from which."""
     taken: dict[Region, str] = {}
     for plan in view.plans:
@@ -94,13 +98,17 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
     if not chosen or set(FACE_REGIONS) <= chosen or view.lpips is None:
         return {}
     found: Values = {}
-    own = []
+    own, colours = [], []
     for region in sorted(chosen):
         source = taken[region]
         result, mask = region_patch(view.output, view.reading, region)
         patches = []
         for role in (source, TARGET):
             patch, own_mask = region_patch(view.pictures[role], view.readings[role], region)
+            if role == source and mask.max() > _INSIDE and own_mask.max() > _INSIDE:
+                gap = _colour(result, mask) - _colour(patch, own_mask)
+                colours.append(float(np.linalg.norm(gap)))
+                found[f"region_lab:{region.value}"] = colours[-1]
             # Where either shows the region: a thick brow is thick outside of a thin one's place.
             both = np.maximum(mask, own_mask)[..., None]
             placed = alike(patch, result, both[..., 0] > _INSIDE) * both + result * (1 - both)
@@ -112,12 +120,20 @@ def _nearness(view: View, taken: dict[Region, str]) -> Values:
         return {}
     means = np.array(own).mean(0)
     nearer = float(np.mean([a < b for a, b in own]))
+    if colours:
+        found["region_lab"] = float(np.mean(colours))
     return {
         **found,
         "region_nearer": nearer,
         "region_lpips": float(means[0]),
         "region_target_lpips": float(means[1]),
     }
+
+
+def _colour(patch: Pixels, mask: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean L*a*b* inside a region."""
+    lab = np.asarray(srgb_to_lab(patch.astype(np.float32) / 255))
+    return np.asarray(lab[mask > _INSIDE].mean(0), np.float64)
 
 
 def region_patch(
