@@ -35,7 +35,7 @@ from facex.fors.region_masks import (
     trim_face,
 )
 from facex.fors.relight import ColourMap, match_light
-from facex.fors.tears import fill_pinholes, mend_tears
+from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     WarpField,
@@ -218,6 +218,8 @@ class RegionAssembler:
         for part in carried.values():
             if part.field is not None:
                 image, cover = mend_tears(image, cover, part.field)
+        if Region.GLASSES in regions:
+            image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES])
         image, cover = self._turn_eyes(image, cover, regions)
         image, cover = self._mend_mouth(image, cover, regions)
         return _Painted(image, cover, 1 - behind, regions)

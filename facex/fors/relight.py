@@ -22,6 +22,8 @@ Floats = NDArray[np.float32]
 _MIN_PIXELS: Final = 80
 _COMPLEXION: Final = np.array([15.0, 7.0, 9.0], np.float32)
 """Differences of mean skin in L, a, b that are taken for light alone."""
+_HUES: Final = (0.56, 1.15)
+"""Hue angles of skin in CIELAB, radians: 90 % of 900 means lie in .49 to 1.12."""
 _TAKEN: Final = 0.2
 """Share of what is beyond that is taken all the same, as the two are not told apart surely."""
 _GLOW: Final = (1.5, 3.0)
@@ -47,6 +49,7 @@ class ColourMap:
         scale: (3,) factor per channel on the distance from it.
         gap: (3,) by which the mean is moved.
         left: (3,) by which it is then still off the target's mean: complexion.
+        lamp: (3,) of the gap, what is the colour of the lights.
         aim: (3,) the target's mean; zeros stand for ``pivot + gap + left``.
         gain: (64, 64) factor on lightness over the result's crop, or None.
     """
@@ -57,13 +60,18 @@ class ColourMap:
     gain: Floats | None = None
     left: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
     aim: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
+    lamp: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
 
     def apply(self, image: Floats) -> Floats:
         """Recolour an ``(H, W, 3)`` RGB image in [0, 1]."""
         lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
         chroma = lab[..., 1:]
         share = self._share(chroma)[..., None]
-        moved = (chroma - self.pivot[1:]) * self.scale[1:] + self.pivot[1:] + self.gap[1:] * share
+        moved = (chroma - self.pivot[1:]) * self.scale[1:] + self.pivot[1:]
+        moved = moved + (self.gap - self.lamp)[1:] * share
+        # Another lamp colours everything, as far as it is lit.
+        lit = np.clip(lab[..., :1] / max(float(self.pivot[0]), 1.0), 0, _MOST_SHARE)
+        moved = moved + self.lamp[1:] * lit
         light = self.lightness(lab[..., 0])
         if self.gain is not None:
             size = (image.shape[1], image.shape[0])
@@ -155,13 +163,14 @@ def match_light(
     mean_s, std_s = _moments(lab_s, source_skin)
     mean_t, std_t = _moments(lab_t, target_skin)
     whole = mean_t - mean_s
-    gap = _tempered(whole) if keep else whole
+    lamp = (mean_t - _as_skin(mean_t)) - (mean_s - _as_skin(mean_s))
+    gap = _tempered(whole - lamp) + lamp if keep else whole
     moved = ColourMap(mean_s, np.ones(3, np.float32), gap).lightness(lab_s[..., 0])
     std_s[0] = _moments(moved[..., None], source_skin)[1][0]
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
     # The spread of the colour channels is mostly complexion (lips, freckles): change it less.
     scale[1:] = np.sqrt(scale[1:])
-    plain = ColourMap(mean_s, scale.astype(np.float32), gap, left=whole - gap)
+    plain = ColourMap(mean_s, scale.astype(np.float32), gap, left=whole - gap, lamp=lamp)
     if shading <= 0:
         return _told(plain, source, source_skin, mean_t) if keep else plain
     # Shadows are compared, not complexions.
@@ -181,6 +190,17 @@ def _tempered(gap: Floats) -> Floats:
     """Of a gap of CIELAB means what light explains, and little of the rest: it is complexion."""
     beyond = np.maximum(np.abs(gap) - _COMPLEXION, 0)
     return np.asarray(gap - np.sign(gap) * beyond * np.float32(1 - _TAKEN), np.float32)
+
+
+def _as_skin(mean: Floats) -> Floats:
+    """A mean colour with the nearest hue that skin has in white light.
+
+    No skin is blue or green, whosever it is: what takes a mean off those hues is the colour of its
+    light, which goes in full from one photo and comes in full with the other.
+    """
+    chroma = float(np.hypot(mean[1], mean[2]))
+    hue = np.clip(np.arctan2(mean[2], mean[1]), *_HUES)
+    return np.array([mean[0], chroma * np.cos(hue), chroma * np.sin(hue)], np.float32)
 
 
 def _luminance(light: Floats | float) -> Floats:

@@ -84,8 +84,8 @@ def structure_trust(decoded: Tensor, redecoded: Tensor) -> Tensor:
     size = decoded.shape[-1]
     near, wide = max(3, size // 42 | 1), max(5, size // 16 | 1)
     change = decoded - redecoded
-    moved = (change - _blur(change, wide)).abs().mean(1, keepdim=True)
-    amount = ((_blur(moved, near) - _KEEP) / (_DROP - _KEEP)).clamp(0, 1)
+    moved = (change - box_blur(change, wide)).abs().mean(1, keepdim=True)
+    amount = ((box_blur(moved, near) - _KEEP) / (_DROP - _KEEP)).clamp(0, 1)
     return 1 - amount * amount * (3 - 2 * amount)
 
 
@@ -111,7 +111,7 @@ def settle(
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1].
         guesses: the half-known parts are skin that was lent and keeps its shade; not so in holes.
-        foreign: the face is another person's, whose likeness counts.
+        foreign: what is shown of a face is another person's, whose likeness counts.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -162,20 +162,21 @@ def keep_look(decoded: Tensor, redecoded: Tensor, eyes: Tensor) -> Tensor:
 
 
 def keep_likeness(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
-    """Let what is surely known of another person keep its likeness: .3 of the change is taken.
+    """Let what is known of another person keep its likeness: little of the change is taken.
 
-    A small base draws everybody a little more like everybody. On 48 dev swaps, taking .3 of its
-    change where all is known around a pixel moved FaceRes' first finds from .917 to .958, and its
-    mending of damaged faces costs .03 (``docs/training-log.md``). The harmonizer mends the rest.
+    A small base draws everybody a little more like everybody, and streaks along the borders of what
+    is known. Of its smooth change a fifth is taken, of its faint fine detail a half, and of its
+    strong detail nothing (``docs/training-log.md``). The harmonizer mends the rest.
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1], how far the reference is known and to be trusted.
     """
-    width = max(3, decoded.shape[-1] // 28 | 1)
-    inner = 1 - F.max_pool2d((known < _SURE).to(known.dtype), width, 1, width // 2)
-    return decoded - (decoded - redecoded) * (_KEPT_LIKENESS * _blur(inner, width))
+    sure = ((known - _SURE[0]) / (_SURE[1] - _SURE[0])).clamp(0, 1)
+    change = decoded - redecoded
+    smooth, faint, strong = _parts(change)
+    return decoded - (smooth * _KEPT_LIKENESS[0] + faint * _KEPT_LIKENESS[1] + strong) * sure
 
 
 def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
@@ -193,22 +194,29 @@ def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
     """
     guessed = (1 - (known - _GUESSED).abs() / _BESIDE).clamp(0, 1)
     change = decoded - redecoded
-    smooth = _blur(change, max(5, decoded.shape[-1] // 16 | 1))
+    smooth, _, strong = _parts(change)
+    return decoded - (smooth * _KEPT_SHADE + strong) * guessed
+
+
+def _parts(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A change as what is smooth, what is fine and faint, and what is fine and strong."""
+    smooth = box_blur(change, max(5, change.shape[-1] // 16 | 1))
     fine = change - smooth
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
-    strong = fine - _FAINT * torch.tanh(fine / _FAINT)
-    return decoded - (smooth * _KEPT_SHADE + strong) * guessed
+    faint = _FAINT * torch.tanh(fine / _FAINT)
+    return smooth, faint, fine - faint
 
 
 _GUESSED, _BESIDE, _KEPT_SHADE, _FAINT = 0.5, 0.25, 0.9, 0.05
 _KEPT_LOOK = 0.9
-_KEPT_LIKENESS, _SURE = 0.7, 0.9
+_KEPT_LIKENESS, _SURE = (0.8, 0.5), (0.15, 0.35)
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85
 
 
-def _blur(image: Tensor, width: int) -> Tensor:
+def box_blur(image: Tensor, width: int) -> Tensor:
+    """Mean over squares of an odd ``width`` about each pixel, ``(B, C, H, W)`` as given."""
     # Line by line and column by column: the same mean with far fewer sums.
     half = width // 2
     lines = F.avg_pool2d(image, (1, width), 1, (0, half), count_include_pad=False)

@@ -56,3 +56,17 @@ def test_black_frames_stay_black_before_a_face_that_turns_pale() -> None:
     shown = through_glasses(image, relit, colours)
     assert shown[:10].mean() < 0.06
     np.testing.assert_allclose(shown[10:], relit[10:], atol=1e-5)
+
+
+def test_the_colour_of_a_lamp_does_not_come_along() -> None:
+    """Skin in blue light, its whites and shadows with it, goes into white light."""
+    ones = np.ones((SIZE, SIZE), np.float32)
+    grain = np.random.default_rng(0).normal(0, 0.01, (SIZE, SIZE, 1)).astype(np.float32)
+    pale, white = np.array(PALE, np.float32), np.full(3, 0.8, np.float32)
+    lamp = np.array([0.5, 0.6, 1.0], np.float32)
+    colours = match_light(pale * lamp + grain, ones, pale + grain, ones)
+    assert colours is not None
+    for colour in (pale, white, 0.4 * pale):
+        shown = colours.apply(np.broadcast_to(colour * lamp, (SIZE, SIZE, 3)))[SIZE // 2, SIZE // 2]
+        before, after = ((x[2] - x[0]) - (colour[2] - colour[0]) for x in (colour * lamp, shown))
+        assert abs(after) < 0.5 * abs(before)

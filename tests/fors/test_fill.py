@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from facex.fors.fill import borrow, push_pull
 from facex.fors.guess import Lender, fill_face, lend_skin
+from facex.fors.tears import fill_dark_glasses
 from facex.geometry.topology import region_polygon_mask
 from tests.fors import made_up
 
@@ -142,3 +143,21 @@ def test_a_face_is_filled_from_its_skin_and_not_from_the_ground_beside_it() -> N
     assert filled[row, right - 3] == pytest.approx(0.5, abs=0.03)
     assert push_pull(image, known)[row, right - 3].max() > 0.55
     assert np.array_equal(filled[known == 1], image[known == 1])
+
+
+def test_torn_lids_behind_a_dark_lens_are_lens_and_a_thin_frame_is_left_alone() -> None:
+    image = np.full((256, 256, 3), 0.7, np.float32)
+    lens, frame = np.zeros((256, 256), np.float32), np.zeros((256, 256), np.float32)
+    lens[100:140, 60:120] = 1
+    frame[100:140, 150:153] = 1
+    torn = np.zeros_like(lens)
+    torn[119:122, 70:110] = 1
+    image[lens > 0] = 0.02
+    image[torn > 0] = 0.6
+    cover = 1 - 0.6 * torn
+    filled, known = fill_dark_glasses(image, cover, np.maximum(lens * (1 - torn), frame))
+    assert filled[torn > 0].max() < 0.05
+    assert (known[torn > 0] == 1).all()
+    np.testing.assert_array_equal(filled[:, 145:], image[:, 145:])
+    same, _ = fill_dark_glasses(image, cover, frame)
+    np.testing.assert_array_equal(same, image)
