@@ -4,8 +4,9 @@
 The base draws latents, cells of 8 or 16 px; what gives an edit away is finer than that. So a small
 network looks at the picture that would be pasted, surroundings included, and corrects it inside of
 the edit, as the conditional decoder of asymmetric VQGANs (Zhu et al. 2023) and the networks of
-image harmonization (Cong et al. 2020) do. Its last layer starts at zero: untrained it changes
-nothing.
+image harmonization (Cong et al. 2020) do. What is smooth of a change, light and tint, is a map of
+gains and offsets, which keeps every pore (PCT-Net, Guerreiro et al. 2023); the rest is drawn. The
+last layers start at zero: untrained it changes nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facex.frc.native import box_blur
 from facex.frc.spatial import norm, zero_conv
 
 GEOMETRY = 3
 """Channels of the position map."""
+_SMOOTH = 5
+"""Cells over which a map of tones is smoothed."""
 
 
 class _Residual(nn.Module):
@@ -62,6 +66,7 @@ class Harmonizer(ModelMixin, ConfigMixin):
         blocks: residual blocks at each, on the way down; as many on the way up but the last.
         heads: of the attention at the coarsest.
         fold: side of the square of pixels that is one cell.
+        tone: whether smooth changes have a map of their own.
     """
 
     @register_to_config
@@ -71,6 +76,7 @@ class Harmonizer(ModelMixin, ConfigMixin):
         blocks: tuple[int, ...] = (3, 3, 3),
         heads: int = 4,
         fold: int = 4,
+        tone: bool = False,
     ) -> None:
         super().__init__()
         channels = 3 + 1 + 1 + GEOMETRY
@@ -83,6 +89,9 @@ class Harmonizer(ModelMixin, ConfigMixin):
         self.widen = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(_blocks(w, n) for w, n in zip(widths[:-1], blocks, strict=False))
         self.exit = nn.Sequential(nn.SiLU(), zero_conv(widths[0], 3 * fold**2, kernel=3))
+        self.tones = nn.ModuleList()
+        if tone:
+            self.tones.extend(zero_conv(width, 2 * 3) for width in (widths[-1], widths[0]))
 
     def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Tensor:
         """The change that makes an edit one picture.
@@ -104,12 +113,25 @@ class Harmonizer(ModelMixin, ConfigMixin):
             if level < len(self.narrow):
                 skips.append(x)
                 x = self.narrow[level](x)
-        x = self.attention(x)
+        coarse = x = self.attention(x)
         for level in reversed(range(len(self.up))):
             wide = F.interpolate(self.widen[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](wide + skips[level])
-        change = F.pixel_shuffle(self.exit(x), self.config["fold"])
-        return change.to(composite.dtype) * edit
+        change = F.pixel_shuffle(self.exit(x), self.config["fold"]).to(composite.dtype)
+        if self.tones:
+            change = change + self._tone(composite, coarse, x)
+        return change * edit
+
+    def _tone(self, composite: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
+        """What smooth gains and offsets change of the picture."""
+        size = composite.shape[-2:]
+        first, second = self.tones
+        field = torch.zeros((), device=composite.device)
+        for part in (first(coarse), box_blur(second(fine).float(), _SMOOTH)):
+            grown = F.interpolate(part.float(), size, mode="bilinear", align_corners=False)
+            field = field + grown
+        gain, offset = field.to(composite.dtype).chunk(2, 1)
+        return (composite + 1) * gain.expm1() + 2 * offset
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

@@ -30,12 +30,13 @@ from facex.frc.harmonizer import Harmonizer
 from facex.geometry.topology import region_polygon_mask
 from facex.models.mini_ford import load_network
 from facex.train.composites import Composites
+from facex.train.disharmony import disharmonize
 from facex.train.generator import Share
 from facex.train.make_cache import Teachers
 from facex.train.sheet import write_sheet
 
-_MISLIT: Final = 0.7
-"""Share of the repairs whose edit is lit otherwise than its surroundings."""
+_LEAST_AREA: Final = 400.0
+"""Pixels that an edit counts at least."""
 _RAMP: Final = 1000
 """Steps over which the discriminator's pull grows: at first it knows nothing."""
 
@@ -54,11 +55,13 @@ class HarmonizerConfig(BaseModel):
         minutes: wall-clock budget of this call.
         max_steps: end of the whole run.
         batch_size: composites a step.
-        learning_rate: of AdamW.
+        learning_rate: of AdamW. Nothing is normalised: from 8e-4 on the network falls back to
+            doing nothing, now and then.
         weight_decay: of AdamW.
         ema: decay of the averaged weights.
         widths: of the network.
         blocks: of the network.
+        tone: of the network.
         window: side of the random window in which LPIPS is taken, about the eyes and mouth or
             anywhere in the edit.
         perceptual_weight: of LPIPS.
@@ -69,6 +72,7 @@ class HarmonizerConfig(BaseModel):
         seed: of weights and order.
         mixed_precision: ``bf16`` or ``no``.
         save_minutes: time between checkpoints.
+        keep: also keep the averaged network of every checkpoint, as ``kept/STEP``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,11 +86,12 @@ class HarmonizerConfig(BaseModel):
     minutes: PositiveFloat = 60.0
     max_steps: PositiveInt = 10_000_000
     batch_size: PositiveInt = 8
-    learning_rate: PositiveFloat = 4e-4
+    learning_rate: PositiveFloat = 1.5e-4
     weight_decay: NonNegativeFloat = 0.01
     ema: Share = 0.998
     widths: tuple[int, ...] = (64, 96, 128)
     blocks: tuple[int, ...] = (3, 3, 3)
+    tone: bool = True
     window: PositiveInt = 128
     perceptual_weight: NonNegativeFloat = 1.0
     identity_weight: NonNegativeFloat = 0.1
@@ -96,6 +101,7 @@ class HarmonizerConfig(BaseModel):
     seed: int = 0
     mixed_precision: Literal["no", "bf16"] = "no"
     save_minutes: float = Field(default=8.0, gt=0)
+    keep: bool = False
 
 
 class Discriminator(nn.Module):
@@ -142,7 +148,7 @@ class HarmonizerTrainer:
         last = config.out / "model"
         start = last if self._state_file.exists() else config.start
         self.model: Harmonizer = (
-            Harmonizer(config.widths, config.blocks)
+            Harmonizer(config.widths, config.blocks, tone=config.tone)
             if start is None
             else load_network(Harmonizer, start)
         )
@@ -217,9 +223,11 @@ class HarmonizerTrainer:
         for name in ("composite", "truth"):
             image = (batch[name] + 1) * torch.from_numpy(tint).float()
             batch[name] = image.clamp(0, 2) - 1
-        wrong = batch["repair"] & torch.from_numpy(rng.random(len(numbers)) < _MISLIT)
-        lit = mislit(batch["composite"], batch["edit"], rng)
-        batch["composite"] = torch.where(wrong[:, None, None, None], lit, batch["composite"])
+        eyes = features(batch["points"], batch["edit"].shape[-1])
+        faulty = disharmonize(batch, eyes, rng)
+        batch["composite"] = torch.where(
+            batch["repair"][:, None, None, None], faulty, batch["composite"]
+        )
         return batch
 
     def _harmonized(self, batch: dict[str, Tensor]) -> Tensor:
@@ -268,7 +276,10 @@ class HarmonizerTrainer:
         trust = torch.where(repair, 1.0, config.stay_weight)[:, None, None, None]
         answer = torch.where(repair[:, None, None, None], batch["truth"], batch["composite"])
         weight = trust * (1 + config.feature_weight * features(batch["points"], shown.shape[-1]))
-        losses = {"l1": ((shown - answer).abs() * weight).mean()}
+        # By the area that may change, so that small edits count as much as large ones.
+        area = 3 * batch["edit"].sum((1, 2, 3)).clamp_min(_LEAST_AREA)
+        gap = ((shown - answer).abs() * weight * batch["edit"]).sum((1, 2, 3))
+        losses = {"l1": (gap / area).mean()}
         if self.lpips is None:
             return losses
         # Half of the batch for each judge: they cost more than the network that learns from them.
@@ -301,19 +312,30 @@ class HarmonizerTrainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """LPIPS (without teachers: mean difference) to the truth on held-out repairs."""
-        sums = {"before": 0.0, "after": 0.0}
+        """LPIPS (without teachers: mean difference) to the truth on held-out repairs.
+
+        ``held``: as they are; ``faulty``: with faults painted in, the same ones every time.
+        """
+        sums = dict.fromkeys(("held_before", "held_after", "faulty_before", "faulty_after"), 0.0)
         count = 0
         for start in range(0, self.held, 8):
             batch = self.data.batch(np.arange(start, min(start + 8, self.held)))
-            made, repair = self._harmonized(batch), batch["repair"]
-            for name, image in (("before", batch["composite"]), ("after", made)):
+            repair = batch["repair"]
+            eyes = features(batch["points"], batch["edit"].shape[-1])
+            faulty = disharmonize(batch, eyes, np.random.default_rng(start))
+            shown = {
+                "held_before": batch["composite"],
+                "held_after": self._harmonized(batch),
+                "faulty_before": faulty,
+                "faulty_after": self._harmonized({**batch, "composite": faulty}),
+            }
+            for name, image in shown.items():
                 distance = (image - batch["truth"]).abs().mean((1, 2, 3))
                 if self.lpips is not None:
                     distance = self.lpips(image / 2 + 0.5, batch["truth"] / 2 + 0.5)
                 sums[name] += float((distance * repair).sum())
             count += int(repair.sum())
-        return {f"held_{name}": value / max(count, 1) for name, value in sums.items()}
+        return {name: value / max(count, 1) for name, value in sums.items()}
 
     def _log(self, line: dict[str, Any]) -> None:
         rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}
@@ -333,6 +355,8 @@ class HarmonizerTrainer:
         (fresh / "train.json").write_text(self.config.model_dump_json(indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
+        if self.config.keep:
+            shutil.copytree(folder, self.config.out / "kept" / f"{self.step:07d}")
         state = {name: part.state_dict() for name, part in self._parts().items()}
         torch.save({**state, "step": self.step}, str(self._state_file) + ".new")
         os.replace(str(self._state_file) + ".new", self._state_file)
@@ -340,7 +364,12 @@ class HarmonizerTrainer:
     @torch.no_grad()
     def _sheet(self) -> None:
         batch = self.data.batch(np.arange(min(12, self.held)))
-        rows = [batch["composite"], self._harmonized(batch), batch["truth"]]
+        eyes = features(batch["points"], batch["edit"].shape[-1])
+        faulty = {
+            **batch,
+            "composite": disharmonize(batch, eyes, np.random.default_rng(0)),
+        }
+        rows = [faulty["composite"], self._harmonized(faulty), batch["truth"]]
         write_sheet(rows, self.config.out / "sheet.png")
 
 
@@ -353,26 +382,6 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     points, size = batch["points"][:, bundled().mirror], batch["composite"].shape[-1]
     flipped["points"] = points * torch.tensor([-1.0, 1, 1]) + torch.tensor([float(size), 0, 0])
     return flipped
-
-
-def mislit(images: Tensor, edit: Tensor, rng: np.random.Generator) -> Tensor:
-    """Edits lit and tinted otherwise than what is around them, as another photo's face would be.
-
-    The assembler compares a repair with its own true skin, so its colours fit too well.
-
-    Args:
-        images: ``(B, 3, S, S)`` in [-1, 1].
-        edit: ``(B, 1, S, S)`` in [0, 1].
-        rng: source of randomness.
-    """
-    count, size = len(images), images.shape[-1]
-    grid = rng.normal(0, 0.12, (count, 1, 4, 4)) + rng.normal(0, 0.03, (count, 3, 4, 4))
-    whole = rng.normal(0, 0.16, (count, 1, 1, 1)) + rng.normal(0, 0.05, (count, 3, 1, 1))
-    field = torch.from_numpy(grid + whole).float()
-    gain = F.interpolate(field, (size, size), mode="bicubic", align_corners=False).exp()
-    gamma = torch.from_numpy(np.exp(rng.normal(0, 0.12, (count, 1, 1, 1)))).float()
-    lit = ((images / 2 + 0.5).clamp(1e-3, 1) ** gamma * gain).clamp(0, 1) * 2 - 1
-    return images + (lit - images) * edit
 
 
 def features(points: Tensor, size: int) -> Tensor:

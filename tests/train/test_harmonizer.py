@@ -13,7 +13,8 @@ import torch
 from facex.errors import OptionError
 from facex.frc.harmonizer import Harmonizer
 from facex.train.composites import Composite, Composites, write_shard
-from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, mirrored
+from facex.train.disharmony import disharmonize
+from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, features, mirrored
 from tests.fors import made_up
 from tests.tiny import seeded
 
@@ -75,6 +76,29 @@ def test_two_mirrors_show_the_batch_itself(shards: Path) -> None:
     once, twice = mirrored(batch), mirrored(mirrored(batch))
     assert not torch.equal(once["composite"], batch["composite"])
     assert all(torch.allclose(twice[name], value, atol=1e-4) for name, value in batch.items())
+
+
+def test_faults_are_painted_inside_of_the_edit_and_the_same_ones_again(shards: Path) -> None:
+    batch = Composites(shards).batch(np.arange(4))
+    eyes = features(batch["points"], SIZE)
+    once, again = (disharmonize(batch, eyes, np.random.default_rng(3)) for _ in range(2))
+    assert torch.equal(once, again)
+    changed = (once - batch["composite"]).abs() > 0
+    assert changed.any(1, keepdim=True)[batch["edit"] > 0].float().mean() > 0.3
+    assert not (changed & (batch["edit"] == 0)).any()
+    assert once.isfinite().all()
+    assert once.abs().max() <= 1
+
+
+def test_a_map_of_tones_alone_moves_colours_and_keeps_detail() -> None:
+    network = Harmonizer((8, 16), (1, 1), tone=True)
+    image, edit = torch.rand(1, 3, SIZE, SIZE) - 0.5, torch.ones(1, 1, SIZE, SIZE)
+    assert float(network(image, edit, edit, image).abs().max()) == 0
+    with torch.no_grad():
+        network.tones[0].bias[:3] = 0.2
+        change = network(image, edit, edit, image)
+    expected = (image + 1) * (np.exp(0.2) - 1)
+    assert torch.allclose(change, expected, atol=1e-5)
 
 
 def test_it_learns_what_edits_have_in_common(shards: Path, tmp_path: Path) -> None:
