@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
 from facex.errors import MissingExtra, OptionError
 from facex.prepare.options import PrepareOptions
 from facex.prepare.process import Outcome, prepare
+from facex.prepare.shard import ShardFiles
 from facex.prepare.sources import Job
 
-_RETRIES: Final = 1
-"""As the local engine does: what kills its process a second time is given up."""
+_TRIES: Final = 2
+"""As in the local engine: what kills its process a second time is given up."""
 
 
 def check_ray() -> None:
@@ -80,17 +82,42 @@ def _run(tasks: Sequence[tuple[Job, str]], options: PrepareOptions) -> Iterator[
     if not rows:
         return
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    # Ray Data's own number is infinite: a photo that kills its process would never be given up.
-    done = data.map(_prepare_row, fn_kwargs={"options": options}, num_cpus=1, max_retries=_RETRIES)
+    done = data.map(_prepare_row, fn_kwargs={"options": options}, num_cpus=1)
     missing = {job.number for job, _ in tasks}
     for row in done.iter_rows():
         outcome = Outcome(**row)
         missing.discard(outcome.number)
         yield outcome
     for number in sorted(missing):
-        yield Outcome(number, 0, 0, "its process or machine was lost, twice")
+        yield Outcome(number, 0, 0, "its process or machine was lost")
 
 
 def _prepare_row(row: dict[str, Any], options: PrepareOptions) -> dict[str, Any]:
     job, digest = pickle.loads(row["task"])  # written a moment ago by ourselves
-    return prepare(job, options, digest)._asdict()
+    work = partial(prepare, job, options, digest)
+    return not_for_ever(work, job.number, options)._asdict()
+
+
+def not_for_ever(work: Callable[[], Outcome], number: int, options: PrepareOptions) -> Outcome:
+    """Do the work, unless it has killed its process too often in this run.
+
+    Ray Data tries a task whose process died again without end, so that one photo could keep a run
+    from ending. A file beside the shards counts, for the next try may be on another machine; it
+    is removed with the other half-written files when a run begins.
+
+    Args:
+        work: makes the shard.
+        number: of the shard.
+        options: of the run.
+    """
+    tries = ShardFiles(options.out, number).tar.with_suffix(".tries.part")
+    tries = tries.with_name(f".{tries.name}")
+    begun = tries.stat().st_size if tries.exists() else 0
+    if begun >= _TRIES:
+        tries.unlink(missing_ok=True)
+        error = "its process was killed, twice; perhaps there is not enough memory"
+        return Outcome(number, 0, 0, error)
+    tries.write_bytes(b"." * (begun + 1))
+    outcome = work()
+    tries.unlink(missing_ok=True)
+    return outcome

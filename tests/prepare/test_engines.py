@@ -13,6 +13,8 @@ import pytest
 from facex.prepare import local
 from facex.prepare.options import PrepareOptions
 from facex.prepare.process import Outcome
+from facex.prepare.ray_engine import not_for_ever
+from facex.prepare.shard import clean
 from facex.prepare.sources import Job
 
 
@@ -36,3 +38,24 @@ def test_only_the_deadly_job_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     assert [outcome.number for outcome in outcomes] == list(range(6))
     assert [bool(outcome.error) for outcome in outcomes] == [False, False, True] + [False] * 3
     assert "memory" in outcomes[2].error
+
+
+def test_ray_is_not_asked_without_end(tmp_path: Path) -> None:
+    """Ray Data repeats a task whose process died; the third time it is told that this is enough."""
+    (tmp_path / "shards").mkdir()
+    options = PrepareOptions(str(tmp_path), "")
+
+    def work() -> Outcome:
+        raise KeyboardInterrupt  # stands for the end of the process
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            not_for_ever(work, 4, options)
+    assert "twice" in not_for_ever(work, 4, options).error
+    done = Outcome(4, 1, 1)
+    assert not_for_ever(lambda: done, 4, options) == done
+    assert not list((tmp_path / "shards").iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        not_for_ever(work, 4, options)
+    clean(tmp_path)
+    assert not list((tmp_path / "shards").iterdir())

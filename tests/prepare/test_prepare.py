@@ -22,7 +22,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from facex.errors import FaceXError, ImageRejected, OptionError
+from facex.errors import ImageRejected, OptionError
 from facex.imaging.read import read_photo
 from facex.models.hub import BUNDLED
 
@@ -30,7 +30,7 @@ pytest.importorskip("imagehash")
 
 from facex.detect.choose import FaceChoice
 from facex.prepare.index import Index, refuses
-from facex.prepare.options import MergeOptions, PrepareOptions
+from facex.prepare.options import PrepareOptions
 from facex.prepare.parts import load_parts
 from facex.prepare.quality import Reason
 from facex.prepare.read import PreparedShards
@@ -304,29 +304,6 @@ def test_a_damaged_tar_is_a_failure_and_not_the_end(photos: Path, tmp_path: Path
     assert len(plan.jobs) == 1
 
 
-def test_an_index_must_not_be_ambiguous(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "index.csv").write_text("file,consent\na.jpg,yes\na.jpg,no\n")
-    with pytest.raises(OptionError, match="comes twice"):
-        Index.open(tmp_path / "index.csv")
-    index = Index({"a.jpg": {"consent": "yes"}})
-    assert index.take("one/a.jpg") == {"consent": "yes"}
-    with pytest.raises(OptionError, match="fits both"):
-        index.take("two/a.jpg")
-    (tmp_path / "no.csv").write_text("licence\nPD\n")
-    with pytest.raises(OptionError, match="which photo"):
-        Index.open(tmp_path / "no.csv")
-
-
-def test_wrong_numbers_are_refused() -> None:
-    for wrong in ({"face": "best"}, {"crops": "jpg"}):
-        with pytest.raises(OptionError):
-            PrepareOptions("x", str(BUNDLED), **wrong)
-    with pytest.raises(OptionError):
-        MergeOptions(same_face=2)
-    with pytest.raises(OptionError, match="--address"):
-        Engine(address="here")
-
-
 def test_two_runs_at_once_are_refused(photos: Path, tmp_path: Path) -> None:
     from filelock import FileLock
 
@@ -377,35 +354,3 @@ def test_processes_give_the_same_bytes(
     plan = plan_jobs([photos], index=Index.open(index), photos=2)
     run(plan, options(tmp_path), engine=Engine(workers=2))
     assert contents(tmp_path) == contents(prepared)
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["nowhere", "-o", "out"], "does not exist"),
-        ([".", "-o", "out"], "would be taken for photos"),
-        (["a.png", "-o", "no/such/out"], "does not exist"),
-        (["a.png", "-o", "out", "--engine", "spark"], "use local or ray"),
-        (["a.png", "-o", "out", "--same-face", "3"], "same_face must be"),
-        (["a.png", "-o", "out", "--index", "gone.csv"], "cannot be read"),
-        (["a.png", "-o", "out", "--model", "."], "no FaceX model"),
-    ],
-)
-def test_wrong_commands_end_with_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], sentence: str
-) -> None:
-    from facex.cli.main import run as command
-
-    monkeypatch.chdir(tmp_path)
-    grey().save("a.png")
-    assert command(["prepare", *words]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.startswith("facex: ")
-    assert said.count("\n") == 1
-    assert not Path("out").exists()
-
-
-def test_errors_are_ours() -> None:
-    with pytest.raises(FaceXError):
-        PreparedShards.open("nowhere")
