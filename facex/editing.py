@@ -15,7 +15,13 @@ from torch import Tensor
 from facex.errors import Interrupted, OptionError
 from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
-from facex.fors.motion import geometry_of, look_of, result_geometry, token_inputs
+from facex.fors.motion import (
+    expression_reader,
+    geometry_of,
+    look_of,
+    result_geometry,
+    token_inputs,
+)
 from facex.fors.place import place_picture
 from facex.fors.portrait import portraits
 from facex.fors.region_assembler import (
@@ -239,7 +245,8 @@ class StepRunner:
         located = {**others, TARGET: target}
         reps = {name: face.representation for name, face in located.items()}
         size = target.representation.crop_size
-        result = result_geometry(plan.motion, {n: geometry_of(r) for n, r in reps.items()})
+        shapes = {name: geometry_of(rep) for name, rep in reps.items()}
+        result = result_geometry(plan.motion, shapes, expression_reader(self.ford))
         inputs, present = token_inputs(plan, reps, result)
         pictures = {name: picture_of(face) for name, face in located.items()}
         crop_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facex.ford.decompose import FORD
 from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
 from facex.fors.eyes import Look
+from facex.geometry.aim import Reader, aim_expression
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.geometry.features import with_features
 from facex.recipes.plan import Motion, Plan
@@ -41,12 +43,15 @@ def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
     )
 
 
-def result_geometry(motion: Motion, faces: Mapping[str, FaceGeometry]) -> FaceGeometry:
+def result_geometry(
+    motion: Motion, faces: Mapping[str, FaceGeometry], read: Reader | None = None
+) -> FaceGeometry:
     """The mesh of the result.
 
     Args:
         motion: whose shape, pose, expression and gaze, and numbers on top.
         faces: geometry by picture, always with ``target``.
+        read: says what landmarks read as; an expression on another's face is aimed with it.
 
     Returns:
         The geometry in the target's crop; the target's own object when nothing was asked.
@@ -76,7 +81,17 @@ def result_geometry(motion: Motion, faces: Mapping[str, FaceGeometry]) -> FaceGe
         )
 
     donors = {region: shaped(name) for region, name in motion.features.items()}
-    return with_features(shaped(motion.shape), donors)
+    result = with_features(shaped(motion.shape), donors)
+    if read is None or motion.shape in (TARGET, motion.expression) or motion.relative:
+        return result
+    return result if motion.blendshapes else aim_expression(result, result.expression, read)
+
+
+def expression_reader(ford: FORD) -> Reader | None:
+    """What reads blendshapes from landmarks in a set of extractors, if anything does."""
+    net = getattr(ford.provider("expression"), "net", None)
+    head = getattr(net, "blendshapes", None)
+    return None if head is None else lambda points: head(points.float())
 
 
 def token_inputs(
