@@ -347,6 +347,7 @@ class StepRunner:
                 known,
                 guesses=not plan.by_mask,
                 foreign=_of_another(plan) and not plan.by_mask,
+                rims=plan.reference == "warped" and Region.HAIR not in plan.edit,
                 eyes=eyes,
                 trusted=trusted,
             )

@@ -101,6 +101,7 @@ def settle(
     *,
     guesses: bool,
     foreign: bool = False,
+    rims: bool = False,
     eyes: Tensor | None = None,
     trusted: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -112,6 +113,8 @@ def settle(
         known: ``(B, 1, S, S)`` in [0, 1].
         guesses: the half-known parts are skin that was lent and keeps its shade; not so in holes.
         foreign: what is shown of a face is another person's, whose likeness counts.
+        rims: what is unknown of that face are rims, filled from its skin, where a small base
+            draws beards and strands of whoever had them.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -122,7 +125,8 @@ def settle(
     if guesses:
         decoded = keep_shade(decoded, redecoded, known)
     if foreign:
-        decoded = keep_likeness(decoded, redecoded, known * trusted)
+        seen = torch.ones_like(known) if rims else known
+        decoded = keep_likeness(decoded, redecoded, seen * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
