@@ -27,7 +27,7 @@ from facex.models.hub import resolve_model_folder
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import FOREIGN, PLANS, Codes, SampleMaker
+from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
 from facex.train.sheet import write_sheet
 
 
@@ -89,9 +89,7 @@ def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, ki
     base = pipeline.base
     decoded = base.decode(latents)
     redecoded = base.decode(base.encode(batch["reference"]))
-    decoded, trust = settle(
-        decoded, redecoded, batch["known"], guesses=kind != "hole", foreign=kind in FOREIGN
-    )
+    decoded, trust = settle(decoded, redecoded, batch["known"], placed=kind in PLACED)
     images = (batch[name] for name in ("reference", "target", "known", "edit"))
     final = compose(*images, decoded, redecoded, trust)
     return (final + pipeline.harmonize(condition_of(batch), final)).clamp(-1, 1)

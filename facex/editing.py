@@ -42,9 +42,9 @@ from facex.locate import LocatedFace
 from facex.models.styles import StyledPipelines
 from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
-from facex.recipes.values import NONE, TARGET
+from facex.recipes.values import TARGET
 from facex.timing import timed
-from facex.types import FACE_REGIONS, REGIONS, Factor, Region
+from facex.types import REGIONS, Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -345,9 +345,7 @@ class StepRunner:
                 decoded,
                 redecoded,
                 known,
-                guesses=not plan.by_mask,
-                foreign=_of_another(plan) and not plan.by_mask,
-                rims=plan.reference == "warped" and Region.HAIR not in plan.edit,
+                placed=not plan.by_mask and plan.reference == "warped",
                 eyes=eyes,
                 trusted=trusted,
             )
@@ -417,12 +415,6 @@ def picture_of(face: LocatedFace) -> FacePicture:
         rep.parsing[0].numpy(),
         rep.crop_size,
     )
-
-
-def _of_another(plan: Plan) -> bool:
-    """Whether a part of somebody else's face is shown."""
-    taken = {plan.pixels[region] for region in FACE_REGIONS} - {TARGET, NONE}
-    return bool(taken) or plan.factors[Factor.IDENTITY] != TARGET
 
 
 def _placed_eyes(plan: Plan, target: LocatedFace, points: NDArray[np.float64], size: int) -> Floats:

@@ -190,11 +190,9 @@ class Editor:
         return to_array(base.decode(base.encode(to_tensor(pixels).to(base.device))))
 
     def _repair(self, protocol: Protocol, cases: Sequence[Case]) -> list[Edited]:
-        from facex.train.samples import FOREIGN
+        from facex.train.samples import PLACED
 
         conditions = [self._damaged(str(protocol.damage), case) for case in cases]
-        # As in an edit: a face that came by a foreign mesh is somebody's whose likeness counts.
-        foreign = protocol.damage in FOREIGN
         condition = EditCondition.cat(conditions)
         count = len(cases)
         seeds = [torch.Generator().manual_seed(self.settings.seed) for _ in range(count)]
@@ -211,7 +209,7 @@ class Editor:
             trust = output.kappa.float().cpu()
             if self.model.pipeline.controller.config["draw_from_reference"]:
                 decoded, trust = settle(
-                    decoded, redecoded, condition.known, guesses=True, foreign=foreign
+                    decoded, redecoded, condition.known, placed=protocol.damage in PLACED
                 )
             final = compose(
                 condition.reference,

@@ -99,9 +99,7 @@ def settle(
     redecoded: Tensor,
     known: Tensor,
     *,
-    guesses: bool,
-    foreign: bool = False,
-    rims: bool = False,
+    placed: bool,
     eyes: Tensor | None = None,
     trusted: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -111,10 +109,8 @@ def settle(
         decoded: ``(B, 3, S, S)`` in [-1, 1], the answer.
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1].
-        guesses: the half-known parts are skin that was lent and keeps its shade; not so in holes.
-        foreign: what is shown of a face is another person's, whose likeness counts.
-        rims: what is unknown of that face are rims, filled from its skin, where a small base
-            draws beards and strands of whoever had them.
+        placed: every part was placed or filled from photos; not so in holes, and where all is
+            drawn from codes.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -122,11 +118,8 @@ def settle(
         The answer and the trust ``(B, 1, S, S)``, for :func:`correct_native`.
     """
     decoded = keep_tint(decoded, redecoded, known * trusted)
-    if guesses:
-        decoded = keep_shade(decoded, redecoded, known)
-    if foreign:
-        seen = torch.ones_like(known) if rims else known
-        decoded = keep_likeness(decoded, redecoded, seen * trusted)
+    if placed:
+        decoded = keep_placed(decoded, redecoded, trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
@@ -165,55 +158,30 @@ def keep_look(decoded: Tensor, redecoded: Tensor, eyes: Tensor) -> Tensor:
     return decoded - (decoded - redecoded) * (_KEPT_LOOK * eyes)
 
 
-def keep_likeness(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
-    """Let what is known of another person keep its likeness: little of the change is taken.
+def keep_placed(decoded: Tensor, redecoded: Tensor, share: float = 1.0) -> Tensor:
+    """Let what the assembler placed or filled stay as it is: little of the change is taken.
 
-    A small base draws everybody a little more like everybody, and streaks along the borders of what
-    is known. Of its smooth change a fifth is taken, of its faint fine detail a half, and of its
-    strong detail nothing (``docs/training-log.md``). The harmonizer mends the rest.
+    A small base draws everybody a little more like everybody, and paints strands on lent skin,
+    beards on chins and specks around turned heads. Of its smooth change a fifth is taken, of its
+    faint fine detail three quarters, and of its strong detail nothing; the harmonizer mends the
+    rest. On damaged photos, where the base knows better than the reference, that costs much of what
+    it mends; looked at side by side, edits are cleaner (``docs/training-log.md``).
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
-        known: ``(B, 1, S, S)`` in [0, 1], how far the reference is known and to be trusted.
+        share: of this that is done, 0 to 1.
     """
-    sure = ((known - _SURE[0]) / (_SURE[1] - _SURE[0])).clamp(0, 1)
     change = decoded - redecoded
-    smooth, faint, strong = _parts(change)
-    return decoded - (smooth * _KEPT_LIKENESS[0] + faint * _KEPT_LIKENESS[1] + strong) * sure
-
-
-def keep_shade(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
-    """Let what was guessed keep its shade: of the model's change there, fine detail stays.
-
-    Skin lent by another face has been matched to what is around it. A small base paints shadows and
-    strands over it, as it saw in training where a fringe was taken away; of its changes only what
-    is finer than a sixteenth of the side is wanted there. On dev faces, where the guess is worse
-    than in a swap, that costs 4 % of what it mends (``docs/training-log.md``).
-
-    Args:
-        decoded: ``(B, 3, S, S)`` in [-1, 1], the answer.
-        redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
-        known: ``(B, 1, S, S)`` in [0, 1], about a half where a guess stands.
-    """
-    guessed = (1 - (known - _GUESSED).abs() / _BESIDE).clamp(0, 1)
-    change = decoded - redecoded
-    smooth, _, strong = _parts(change)
-    return decoded - (smooth * _KEPT_SHADE + strong) * guessed
-
-
-def _parts(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A change as what is smooth, what is fine and faint, and what is fine and strong."""
     smooth = box_blur(change, max(5, change.shape[-1] // 16 | 1))
     fine = change - smooth
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
     faint = _FAINT * torch.tanh(fine / _FAINT)
-    return smooth, faint, fine - faint
+    return decoded - share * (smooth * _KEPT_SMOOTH + faint * _KEPT_FAINT + (fine - faint))
 
 
-_GUESSED, _BESIDE, _KEPT_SHADE, _FAINT = 0.5, 0.25, 0.9, 0.05
+_KEPT_SMOOTH, _KEPT_FAINT, _FAINT = 0.8, 0.25, 0.05
 _KEPT_LOOK = 0.9
-_KEPT_LIKENESS, _SURE = (0.8, 0.5), (0.15, 0.35)
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

@@ -40,7 +40,7 @@ from facex.recipes.values import TARGET
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import FOREIGN, PLANS, Codes, SampleMaker
+from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
 
 CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
 """Order of the channels of a stored picture."""
@@ -155,9 +155,7 @@ class CompositeMaker:
             ).latents
             decoded = pipeline.base.decode(latents)
             redecoded = pipeline.base.decode(pipeline.base.encode(condition.reference))
-            decoded, trust = settle(
-                decoded, redecoded, condition.known, guesses=kind != "hole", foreign=kind in FOREIGN
-            )
+            decoded, trust = settle(decoded, redecoded, condition.known, placed=kind in PLACED)
             whole = compose(
                 condition.reference,
                 condition.target,

@@ -94,8 +94,8 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
 """Kinds of damage with their share; each stands for several tasks."""
 
 
-FOREIGN: Final = ("face", "head")
-"""Kinds that stand for taking another person's face."""
+PLACED: Final = tuple(name for name, _, _ in PLANS if name not in ("hole", "drawn"))
+"""Kinds whose every part was placed or filled from photos (`facex.frc.native.settle`)."""
 
 
 @dataclass(frozen=True)
