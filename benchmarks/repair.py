@@ -89,9 +89,10 @@ def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, ki
     base = pipeline.base
     decoded = base.decode(latents)
     redecoded = base.decode(base.encode(batch["reference"]))
-    decoded, trust = settle(decoded, redecoded, batch["known"], placed=kind in PLACED)
-    images = (batch[name] for name in ("reference", "target", "known", "edit"))
-    final = compose(*images, decoded, redecoded, trust)
+    known, geometry = batch["known"], batch["geometry"]
+    decoded, trust = settle(decoded, redecoded, known, geometry, placed=kind in PLACED)
+    reference, target, edit = (batch[name] for name in ("reference", "target", "edit"))
+    final = compose(reference, target, known, edit, decoded, redecoded, trust)
     return (final + pipeline.harmonize(condition_of(batch), final)).clamp(-1, 1)
 
 

@@ -345,6 +345,7 @@ class StepRunner:
                 decoded,
                 redecoded,
                 known,
+                condition.geometry.to(decoded.device),
                 placed=not plan.by_mask and plan.reference == "warped",
                 eyes=eyes,
                 trusted=trusted,

@@ -209,7 +209,11 @@ class Editor:
             trust = output.kappa.float().cpu()
             if self.model.pipeline.controller.config["draw_from_reference"]:
                 decoded, trust = settle(
-                    decoded, redecoded, condition.known, placed=protocol.damage in PLACED
+                    decoded,
+                    redecoded,
+                    condition.known,
+                    condition.geometry,
+                    placed=protocol.damage in PLACED,
                 )
             final = compose(
                 condition.reference,

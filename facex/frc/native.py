@@ -98,6 +98,7 @@ def settle(
     decoded: Tensor,
     redecoded: Tensor,
     known: Tensor,
+    geometry: Tensor,
     *,
     placed: bool,
     eyes: Tensor | None = None,
@@ -109,6 +110,7 @@ def settle(
         decoded: ``(B, 3, S, S)`` in [-1, 1], the answer.
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1].
+        geometry: ``(B, 3, S, S)``, position map of the result's mesh.
         placed: every part was placed or filled from photos; not so in holes, and where all is
             drawn from codes.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
@@ -120,9 +122,24 @@ def settle(
     decoded = keep_tint(decoded, redecoded, known * trusted)
     if placed:
         decoded = keep_placed(decoded, redecoded, trusted)
+        decoded = decoded - (decoded - redecoded) * (uncovered(known, geometry) * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
+
+
+def uncovered(known: Tensor, geometry: Tensor) -> Tensor:
+    """What is filled beside a face: ground that a head left, ``(B, 1, S, S)`` in [0, 1].
+
+    Filled from what is around it such ground is plain; a small base draws specks there.
+
+    Args:
+        known: ``(B, 1, S, S)`` in [0, 1].
+        geometry: ``(B, 3, S, S)``, position map of the result's mesh, 0 outside of it.
+    """
+    beside = (geometry == 0).all(1, keepdim=True) & (known < _SURE)
+    width = max(3, known.shape[-1] // 50 | 1)
+    return box_blur(beside.to(known.dtype), width)
 
 
 def keep_tint(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
@@ -181,7 +198,7 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, share: float = 1.0) -> Tenso
 
 
 _KEPT_SMOOTH, _KEPT_FAINT, _FAINT = 0.8, 0.25, 0.05
-_KEPT_LOOK = 0.9
+_KEPT_LOOK, _SURE = 0.9, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

@@ -155,7 +155,9 @@ class CompositeMaker:
             ).latents
             decoded = pipeline.base.decode(latents)
             redecoded = pipeline.base.decode(pipeline.base.encode(condition.reference))
-            decoded, trust = settle(decoded, redecoded, condition.known, placed=kind in PLACED)
+            decoded, trust = settle(
+                decoded, redecoded, condition.known, condition.geometry, placed=kind in PLACED
+            )
             whole = compose(
                 condition.reference,
                 condition.target,

@@ -117,7 +117,7 @@ def _contrast(images: Tensor, batch: dict[str, Tensor], rng: np.random.Generator
     return mean + (images - mean) * _normal(rng, (count, 1, 1, 1), 0.25).exp()
 
 
-_FROM_TRUTH: Final = 0.25
+_FROM_TRUTH: Final = 0.7
 _FAULTS: Final[tuple[tuple[float, Faults], ...]] = (
     (0.2, _foreign_skin),
     (0.6, mislit),

@@ -130,6 +130,11 @@ def test_what_was_placed_gains_faint_detail_and_hardly_anything_else(
     assert inside.mean() == pytest.approx(0.08, abs=1e-3)
     assert inside.std() == pytest.approx(kept, rel=0.25)
     known = torch.ones(1, 1, 128, 128)
-    free, _ = settle(redecoded + 0.4 + fine, redecoded, known, placed=False)
-    placed, _ = settle(redecoded + 0.4 + fine, redecoded, known, placed=True)
+    known[..., :40], geometry = 0.5, torch.zeros(1, 3, 128, 128)
+    geometry[..., 80:] = 0.3
+    free, _ = settle(redecoded + 0.4 + fine, redecoded, known, geometry, placed=False)
+    placed, _ = settle(redecoded + 0.4 + fine, redecoded, known, geometry, placed=True)
     assert placed.abs().mean() < 0.5 * free.abs().mean()
+    # Ground that a head left stays as it was filled.
+    assert (placed[..., :36] == 0).all()
+    assert placed[..., 48:].abs().mean() > 0.05
