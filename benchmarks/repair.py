@@ -93,7 +93,8 @@ def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, ki
     decoded, trust = settle(decoded, redecoded, known, geometry, placed=kind in PLACED)
     reference, target, edit = (batch[name] for name in ("reference", "target", "edit"))
     final = compose(reference, target, known, edit, decoded, redecoded, trust)
-    return (final + pipeline.harmonize(condition_of(batch), final)).clamp(-1, 1)
+    change = pipeline.harmonize(condition_of(batch), final, placed=kind in PLACED)
+    return (final + change).clamp(-1, 1)
 
 
 def report(name: str, steps: int, bare: float, answer: float) -> None:

@@ -19,6 +19,7 @@ from facex.fors.motion import (
     expression_reader,
     geometry_of,
     look_of,
+    placed_eyes,
     result_geometry,
     token_inputs,
 )
@@ -28,7 +29,7 @@ from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
 )
-from facex.fors.region_masks import FacePicture, eye_openings, grow
+from facex.fors.region_masks import FacePicture
 from facex.fors.resolution import follow, higher_resolution
 from facex.frc.guidance import Guidance
 from facex.frc.native import compose, correct_native, enlarge, settle
@@ -44,7 +45,7 @@ from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
 from facex.recipes.values import TARGET
 from facex.timing import timed
-from facex.types import REGIONS, Region
+from facex.types import REGIONS
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -56,8 +57,6 @@ MAX_NATIVE = 2048
 
 _INTO_GROUND: Final = 0.12
 """Width, as a share of the side, over which a face drawn by a style goes over into its ground."""
-_LID: Final = 0.012
-"""How far beyond its opening an eye's lids reach, as a share of the side."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,8 @@ class StepRunner:
             geometry=torch.from_numpy(reference.geometry)[None],
             target=target.crop,
         )
-        eyes = torch.from_numpy(_placed_eyes(plan, target, points, size))[None, None]
+        before = target.representation.landmarks[0].double().numpy()
+        eyes = torch.from_numpy(placed_eyes(plan, before, points, size))[None, None]
         return _Prepared(target, condition, reference, native, max(native_size, size), eyes)
 
     def _native(
@@ -339,6 +339,7 @@ class StepRunner:
             redecoded = base.decode(base.encode(reference))
         trust, known = output.kappa.float(), condition.known.to(decoded.device)
         eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
+        placed = not plan.by_mask and plan.reference == "warped"
         if pipeline.controller.config["draw_from_reference"]:
             trusted = plan.kappa * settings.kappa
             decoded, trust = settle(
@@ -346,20 +347,20 @@ class StepRunner:
                 redecoded,
                 known,
                 condition.geometry.to(decoded.device),
-                placed=not plan.by_mask and plan.reference == "warped",
+                placed=placed,
                 eyes=eyes,
                 trusted=trusted,
             )
         with timed(self.timings, "harmonize"):
             target, edit = (x.to(decoded.device) for x in (condition.target, condition.edit))
             whole = compose(reference, target, known, edit, decoded, redecoded, trust)
-            change = self._harmonize(pipeline, condition, whole)
+            change = self._harmonize(pipeline, condition, whole, placed)
         return _Drawn(decoded.cpu(), redecoded.cpu(), trust.cpu(), change.cpu())
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, placed: bool
     ) -> Tensor:
-        return pipeline.harmonize(condition, composite)
+        return pipeline.harmonize(condition, composite, placed=placed)
 
     def _finish(
         self,
@@ -416,18 +417,6 @@ def picture_of(face: LocatedFace) -> FacePicture:
         rep.parsing[0].numpy(),
         rep.crop_size,
     )
-
-
-def _placed_eyes(plan: Plan, target: LocatedFace, points: NDArray[np.float64], size: int) -> Floats:
-    """Openings of eyes that an edit turns; of the target's own also what lids open or shut."""
-    motion = plan.motion
-    eyes = np.zeros((size, size), np.float32)
-    if motion.turns_eyes or motion.changes_expression or plan.pixels[Region.EYES] != TARGET:
-        eyes = eye_openings(points, size)
-    if motion.changes_expression and plan.pixels[Region.EYES] == TARGET:
-        before = target.representation.landmarks[0].double().numpy()
-        eyes = grow(np.maximum(eyes, eye_openings(before, size)), max(1, round(_LID * size)))
-    return np.asarray(eyes, np.float32)
 
 
 def _mask_in_crop(mask: Floats | None, target: LocatedFace, size: int) -> Floats:

@@ -224,7 +224,8 @@ class Editor:
                 redecoded,
                 trust,
             )
-            final = final + self.model.pipeline.harmonize(condition, final)
+            placed = protocol.damage in PLACED
+            final = final + self.model.pipeline.harmonize(condition, final, placed=placed)
         return [
             Edited(
                 output=to_array(final[i]),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,14 +15,19 @@ from facex.ford.decompose import FORD
 from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
 from facex.fors.eyes import Look
+from facex.fors.region_masks import eye_openings, grow
 from facex.geometry.aim import Reader, aim_expression
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.geometry.features import with_features
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
-from facex.types import BLENDSHAPES, REGIONS, Factor
+from facex.types import BLENDSHAPES, REGIONS, Factor, Region
 
 Floats = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+_LID: Final = 0.012
+"""How far lids reach beyond the openings of the eyes, as a share of the side."""
 
 
 def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
@@ -149,6 +155,27 @@ def look_of(result: FaceGeometry, extractor: Extractor) -> Look:
         return np.asarray(found[0].float().cpu().numpy(), np.float32)
 
     return Look(result.gaze[0].float().cpu().numpy(), read)
+
+
+def placed_eyes(plan: Plan, before: Points, after: Points, size: int) -> Floats:
+    """Openings of eyes that an edit turns; of the target's own also what lids open or shut.
+
+    Args:
+        plan: the resolved step.
+        before: landmarks ``(478, 3)`` of the target in its crop.
+        after: those of the result.
+        size: side of the crop.
+
+    Returns:
+        ``(size, size)`` in [0, 1].
+    """
+    motion = plan.motion
+    eyes = np.zeros((size, size), np.float32)
+    if motion.turns_eyes or motion.changes_expression or plan.pixels[Region.EYES] != TARGET:
+        eyes = eye_openings(after, size)
+    if motion.changes_expression and plan.pixels[Region.EYES] == TARGET:
+        eyes = grow(np.maximum(eyes, eye_openings(before, size)), max(1, round(_LID * size)))
+    return np.asarray(eyes, np.float32)
 
 
 def motion_inputs(geometry: FaceGeometry, crop_size: int) -> dict[str, Tensor]:

@@ -180,9 +180,9 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, share: float = 1.0) -> Tenso
 
     A small base draws everybody a little more like everybody, and paints strands on lent skin,
     beards on chins and specks around turned heads. Of its smooth change a fifth is taken, of its
-    faint fine detail three quarters, and of its strong detail nothing; the harmonizer mends the
-    rest. On damaged photos, where the base knows better than the reference, that costs much of what
-    it mends; looked at side by side, edits are cleaner (``docs/training-log.md``).
+    fine detail what is faint, and nothing that is strong; the harmonizer mends the rest. On damaged
+    photos, where the base knows better than the reference, that costs much of what it mends; looked
+    at side by side, edits are cleaner (``docs/training-log.md``).
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
@@ -194,10 +194,10 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, share: float = 1.0) -> Tenso
     fine = change - smooth
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
     faint = _FAINT * torch.tanh(fine / _FAINT)
-    return decoded - share * (smooth * _KEPT_SMOOTH + faint * _KEPT_FAINT + (fine - faint))
+    return decoded - share * (smooth * _KEPT_SMOOTH + fine - faint)
 
 
-_KEPT_SMOOTH, _KEPT_FAINT, _FAINT = 0.8, 0.25, 0.05
+_KEPT_SMOOTH, _FAINT = 0.8, 0.05
 _KEPT_LOOK, _SURE = 0.9, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""

@@ -21,6 +21,7 @@ from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
 from facex.frc.harmonizer import Harmonizer
+from facex.frc.native import uncovered
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
@@ -232,12 +233,15 @@ class FaceXPipeline:
         return PipelineOutput(images, latents, trust, done)
 
     @torch.inference_mode()
-    def harmonize(self, condition: EditCondition, composite: Tensor) -> Tensor:
+    def harmonize(
+        self, condition: EditCondition, composite: Tensor, *, placed: bool = False
+    ) -> Tensor:
         """What makes an edit one picture with its surroundings.
 
         Args:
             condition: of the edit.
             composite: ``(B, 3, H, W)`` in [-1, 1], of :func:`facex.frc.native.compose`.
+            placed: as for :func:`facex.frc.native.settle`; then ground that a head left stays.
 
         Returns:
             ``(B, 3, H, W)``, to be added; zeros where the model has no harmonizer.
@@ -246,7 +250,9 @@ class FaceXPipeline:
             return torch.zeros_like(composite)
         device = composite.device
         masks = (condition.known, condition.edit, condition.geometry)
-        return self.harmonizer(composite, *(mask.to(device) for mask in masks))
+        known, edit, geometry = (mask.to(device) for mask in masks)
+        change = self.harmonizer(composite, known, edit, geometry)
+        return change * (1 - uncovered(known, geometry)) if placed else change
 
     def _sample(
         self,

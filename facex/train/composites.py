@@ -100,7 +100,7 @@ class _Recorder(StepRunner):
     seen: tuple[EditCondition, Tensor]
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, placed: bool
     ) -> Tensor:
         self.seen = condition, composite
         return torch.zeros_like(composite)
