@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from facex.frc.native import compose, settle
-from facex.frc.pipeline import FaceXPipeline
+from facex.frc.pipeline import EditCondition, FaceXPipeline, PipelineOutput
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
 from facex.train.facecache import FaceCache
@@ -64,10 +62,10 @@ def main() -> None:
             bare[name].append(float(lpips(batch["reference"] / 2 + 0.5, true)))
             for steps in args.steps:
                 generator = torch.Generator().manual_seed(number)
-                latents = pipeline(
+                output = pipeline(
                     condition, num_inference_steps=steps, generator=generator, output_type="latent"
-                ).latents
-                out = as_shown(pipeline, batch, latents, name)
+                )
+                out = as_shown(pipeline, condition, output, placed=name in PLACED)
                 answer[name, steps].append(float(lpips(out / 2 + 0.5, true)))
         if number < 16:
             shown.append([batch["reference"], out, batch["target"]])
@@ -84,17 +82,12 @@ def main() -> None:
         write_sheet([torch.cat([row[i] for row in shown]) for i in range(3)], args.sheet)
 
 
-def as_shown(pipeline: FaceXPipeline, batch: dict[str, Any], latents: Tensor, kind: str) -> Tensor:
+def as_shown(
+    pipeline: FaceXPipeline, condition: EditCondition, output: PipelineOutput, *, placed: bool
+) -> Tensor:
     """What a user gets: the model's change on the reference's own pixels, the photo around it."""
-    base = pipeline.base
-    decoded = base.decode(latents)
-    redecoded = base.decode(base.encode(batch["reference"]))
-    known, geometry = batch["known"], batch["geometry"]
-    decoded, trust = settle(decoded, redecoded, known, geometry, placed=kind in PLACED)
-    reference, target, edit = (batch[name] for name in ("reference", "target", "edit"))
-    final = compose(reference, target, known, edit, decoded, redecoded, trust)
-    change = pipeline.harmonize(condition_of(batch), final, placed=kind in PLACED)
-    return (final + change).clamp(-1, 1)
+    composite = pipeline.answer(condition, output, placed=placed).composite
+    return (composite + pipeline.harmonize(condition, composite, placed=placed)).clamp(-1, 1)
 
 
 def report(name: str, steps: int, bare: float, answer: float) -> None:

@@ -32,7 +32,7 @@ from facex.fors.region_assembler import (
 from facex.fors.region_masks import FacePicture
 from facex.fors.resolution import follow, higher_resolution
 from facex.frc.guidance import Guidance
-from facex.frc.native import compose, correct_native, enlarge, settle
+from facex.frc.native import correct_native, enlarge
 from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
 from facex.ground import draw_ground
 from facex.imaging.detail import enlarge_along
@@ -332,30 +332,16 @@ class StepRunner:
             )
         if pipeline.interrupted:
             raise Interrupted("the edit was stopped; nothing was written")
-        base = pipeline.base
-        with timed(self.timings, "decode"), torch.inference_mode():
-            decoded = base.decode(output.latents)
-            reference = condition.reference.to(decoded.device)
-            redecoded = base.decode(base.encode(reference))
-        trust, known = output.kappa.float(), condition.known.to(decoded.device)
-        eyes = torch.cat([item.eyes for item in prepared]).to(decoded.device)
         placed = not plan.by_mask and plan.reference == "warped"
-        if pipeline.controller.config["draw_from_reference"]:
+        with timed(self.timings, "decode"):
+            eyes = torch.cat([item.eyes for item in prepared])
             trusted = plan.kappa * settings.kappa
-            decoded, trust = settle(
-                decoded,
-                redecoded,
-                known,
-                condition.geometry.to(decoded.device),
-                placed=placed,
-                eyes=eyes,
-                trusted=trusted,
-            )
+            answer = pipeline.answer(condition, output, placed=placed, eyes=eyes, trusted=trusted)
         with timed(self.timings, "harmonize"):
-            target, edit = (x.to(decoded.device) for x in (condition.target, condition.edit))
-            whole = compose(reference, target, known, edit, decoded, redecoded, trust)
-            change = self._harmonize(pipeline, condition, whole, placed)
-        return _Drawn(decoded.cpu(), redecoded.cpu(), trust.cpu(), change.cpu())
+            change = self._harmonize(pipeline, condition, answer.composite, placed)
+        return _Drawn(
+            answer.decoded.cpu(), answer.redecoded.cpu(), answer.trust.cpu(), change.cpu()
+        )
 
     def _harmonize(
         self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, placed: bool

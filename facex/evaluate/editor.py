@@ -20,7 +20,6 @@ from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.masks import hole_mask
 from facex.evaluate.protocols import Case, Protocol
 from facex.evaluate.store import folder_digest
-from facex.frc.native import compose, settle
 from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
 from facex.imaging.warp import Similarity
@@ -196,36 +195,16 @@ class Editor:
         condition = EditCondition.cat(conditions)
         count = len(cases)
         seeds = [torch.Generator().manual_seed(self.settings.seed) for _ in range(count)]
-        output = self.model.pipeline(
+        pipeline = self.model.pipeline
+        output = pipeline(
             condition,
             num_inference_steps=self.settings.steps,
             generator=seeds,
             output_type="latent",
         )
-        base = self.model.pipeline.base
-        with torch.inference_mode():
-            decoded = base.decode(output.latents).cpu()
-            redecoded = base.decode(base.encode(condition.reference.to(base.device))).cpu()
-            trust = output.kappa.float().cpu()
-            if self.model.pipeline.controller.config["draw_from_reference"]:
-                decoded, trust = settle(
-                    decoded,
-                    redecoded,
-                    condition.known,
-                    condition.geometry,
-                    placed=protocol.damage in PLACED,
-                )
-            final = compose(
-                condition.reference,
-                condition.target,
-                condition.known,
-                condition.edit,
-                decoded,
-                redecoded,
-                trust,
-            )
-            placed = protocol.damage in PLACED
-            final = final + self.model.pipeline.harmonize(condition, final, placed=placed)
+        placed = protocol.damage in PLACED
+        composite = pipeline.answer(condition, output, placed=placed).composite
+        final = (composite + pipeline.harmonize(condition, composite, placed=placed)).cpu()
         return [
             Edited(
                 output=to_array(final[i]),

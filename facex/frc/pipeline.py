@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
 from facex.frc.harmonizer import Harmonizer
-from facex.frc.native import uncovered
+from facex.frc.native import compose, settle, uncovered
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
@@ -78,6 +78,22 @@ class EditCondition:
             present={n: t.to(device) for n, t in self.present.items()},
             **images,
         )
+
+
+class Answer(NamedTuple):
+    """A drawn edit in pixels, on the base's device.
+
+    Attributes:
+        decoded: ``(B, 3, S, S)``, what is taken of the base's answer.
+        redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
+        trust: ``(B, 1, h, w)`` in [0, 1], in the reference's own detail.
+        composite: ``(B, 3, S, S)`` in [-1, 1], the corrected reference in its surroundings.
+    """
+
+    decoded: Tensor
+    redecoded: Tensor
+    trust: Tensor
+    composite: Tensor
 
 
 @dataclass(frozen=True)
@@ -231,6 +247,50 @@ class FaceXPipeline:
             latents = fuse(latents, target, cells)
         images = self.base.decode(latents) if output_type == "pt" else None
         return PipelineOutput(images, latents, trust, done)
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        condition: EditCondition,
+        output: PipelineOutput,
+        *,
+        placed: bool,
+        eyes: Tensor | None = None,
+        trusted: float = 1.0,
+    ) -> Answer:
+        """Decode what was drawn and put it on the reference's own pixels.
+
+        Args:
+            condition: of the edit.
+            output: of a call with the same condition.
+            placed: as for :func:`facex.frc.native.settle`; so are ``eyes`` and ``trusted``.
+            eyes: ``(B, 1, S, S)``.
+            trusted: 0 to 1.
+        """
+        decoded = self.base.decode(output.latents)
+        condition = condition.to(decoded.device)
+        redecoded = self.base.decode(self.base.encode(condition.reference))
+        trust = output.kappa.float()
+        if self.controller.config["draw_from_reference"]:
+            decoded, trust = settle(
+                decoded,
+                redecoded,
+                condition.known,
+                condition.geometry,
+                placed=placed,
+                eyes=None if eyes is None else eyes.to(decoded.device),
+                trusted=trusted,
+            )
+        composite = compose(
+            condition.reference,
+            condition.target,
+            condition.known,
+            condition.edit,
+            decoded,
+            redecoded,
+            trust,
+        )
+        return Answer(decoded, redecoded, trust, composite)
 
     @torch.inference_mode()
     def harmonize(

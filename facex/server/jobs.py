@@ -179,10 +179,7 @@ class JobQueue:
         Raises:
             Refused: 404.
         """
-        row = self._database.one("SELECT * FROM jobs WHERE id=?", job)
-        if row is None:
-            raise not_found("job")
-        return self._shown(row)
+        return self._shown(self._row(job))
 
     def newest(self, limit: int = 100) -> list[JobInfo]:
         """The newest jobs first."""
@@ -195,10 +192,7 @@ class JobQueue:
         Raises:
             Refused: 404.
         """
-        row = self._database.one("SELECT recipe FROM jobs WHERE id=?", job)
-        if row is None:
-            raise not_found("job")
-        return str(row["recipe"])
+        return str(self._row(job)["recipe"])
 
     def request(self, job: str) -> EditRequest:
         """What was ordered.
@@ -206,10 +200,7 @@ class JobQueue:
         Raises:
             Refused: 404.
         """
-        row = self._database.one("SELECT request FROM jobs WHERE id=?", job)
-        if row is None:
-            raise not_found("job")
-        return EditRequest.model_validate_json(row["request"])
+        return EditRequest.model_validate_json(self._row(job)["request"])
 
     def unfinished(self) -> list[JobInfo]:
         """Jobs that wait or run, the oldest first."""
@@ -290,6 +281,12 @@ class JobQueue:
     def _count(self, status: JobStatus) -> int:
         row = self._database.one("SELECT count(*) FROM jobs WHERE status=?", status)
         return 0 if row is None else int(row[0])
+
+    def _row(self, job: str) -> sqlite3.Row:
+        row = self._database.one("SELECT * FROM jobs WHERE id=?", job)
+        if row is None:
+            raise not_found("job")
+        return row
 
     def _shown(self, row: sqlite3.Row) -> JobInfo:
         ahead = 0

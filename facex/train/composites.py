@@ -30,7 +30,6 @@ from facex.api import FaceX
 from facex.editing import StepRunner, StepSettings
 from facex.ford.identity import align_for_identity
 from facex.fors.motion import geometry_of, result_geometry
-from facex.frc.native import compose, settle
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.imaging.warp import Similarity
 from facex.locate import LocatedFace
@@ -150,23 +149,10 @@ class CompositeMaker:
         pipeline = self.model.pipeline
         generator = torch.Generator().manual_seed(number)
         with torch.inference_mode():
-            latents = pipeline(
+            output = pipeline(
                 condition, num_inference_steps=_STEPS, generator=generator, output_type="latent"
-            ).latents
-            decoded = pipeline.base.decode(latents)
-            redecoded = pipeline.base.decode(pipeline.base.encode(condition.reference))
-            decoded, trust = settle(
-                decoded, redecoded, condition.known, condition.geometry, placed=kind in PLACED
             )
-            whole = compose(
-                condition.reference,
-                condition.target,
-                condition.known,
-                condition.edit,
-                decoded,
-                redecoded,
-                trust,
-            )
+            whole = pipeline.answer(condition, output, placed=kind in PLACED).composite
             points = self.maker.codes.points(row)
             identity = self._identity(condition.target, points)
         return Composite(_stack(condition, whole), points, identity, True)

@@ -18,22 +18,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facex.frc.native import box_blur
+from facex.geometry.topology import region_polygon_mask
 
 Faults: TypeAlias = Callable[[Tensor, dict[str, Tensor], np.random.Generator], Tensor]
 
 
-def disharmonize(batch: dict[str, Tensor], eyes: Tensor, rng: np.random.Generator) -> Tensor:
+def disharmonize(batch: dict[str, Tensor], rng: np.random.Generator) -> Tensor:
     """Composites with faults painted into a random part of the batch each.
 
     Args:
-        batch: ``composite`` (B, 3, S, S) in [-1, 1], ``truth``, ``edit`` and ``geometry``
-            (`facex.train.composites.Composites.batch`).
-        eyes: ``(B, 1, S, S)``, 1 in eyes and lips.
+        batch: ``composite`` (B, 3, S, S) in [-1, 1], ``truth``, ``edit``, ``geometry`` and
+            ``points`` (`facex.train.composites.Composites.batch`).
         rng: source of randomness.
 
     Returns:
         ``(B, 3, S, S)`` in [-1, 1]; the composites themselves outside of the edit.
     """
+    eyes = features(batch["points"], batch["edit"].shape[-1])
     count = len(eyes)
     # Also on the photo itself, so that what is sharp and right is left alone.
     from_truth = _chosen(rng, count, _FROM_TRUTH)
@@ -45,6 +46,15 @@ def disharmonize(batch: dict[str, Tensor], eyes: Tensor, rng: np.random.Generato
             part = {name: seen[name][rows] for name in ("edit", "geometry", "eyes")}
             images[rows] = fault(images[rows] / 2 + 0.5, part, rng).clamp(0, 1) * 2 - 1
     return batch["composite"] + (images - batch["composite"]) * batch["edit"]
+
+
+def features(points: Tensor, size: int) -> Tensor:
+    """``(B, 1, S, S)``, 1 in eyes and mouth."""
+    masks = []
+    for face in points.numpy():
+        parts = [region_polygon_mask(face, name, size) for name in ("eyes", "lips")]
+        masks.append(np.maximum(*parts))
+    return torch.from_numpy(np.stack(masks).astype(np.float32))[:, None]
 
 
 def mislit(images: Tensor, batch: dict[str, Tensor], rng: np.random.Generator) -> Tensor:

@@ -27,10 +27,9 @@ from torch.nn import functional as F
 from facex.errors import OptionError
 from facex.ford.identity import align_for_identity
 from facex.frc.harmonizer import Harmonizer
-from facex.geometry.topology import region_polygon_mask
 from facex.models.mini_ford import load_network
 from facex.train.composites import Composites
-from facex.train.disharmony import disharmonize
+from facex.train.disharmony import disharmonize, features
 from facex.train.generator import Share
 from facex.train.make_cache import Teachers
 from facex.train.sheet import write_sheet
@@ -223,8 +222,7 @@ class HarmonizerTrainer:
         for name in ("composite", "truth"):
             image = (batch[name] + 1) * torch.from_numpy(tint).float()
             batch[name] = image.clamp(0, 2) - 1
-        eyes = features(batch["points"], batch["edit"].shape[-1])
-        faulty = disharmonize(batch, eyes, rng)
+        faulty = disharmonize(batch, rng)
         batch["composite"] = torch.where(
             batch["repair"][:, None, None, None], faulty, batch["composite"]
         )
@@ -321,8 +319,7 @@ class HarmonizerTrainer:
         for start in range(0, self.held, 8):
             batch = self.data.batch(np.arange(start, min(start + 8, self.held)))
             repair = batch["repair"]
-            eyes = features(batch["points"], batch["edit"].shape[-1])
-            faulty = disharmonize(batch, eyes, np.random.default_rng(start))
+            faulty = disharmonize(batch, np.random.default_rng(start))
             shown = {
                 "held_before": batch["composite"],
                 "held_after": self._harmonized(batch),
@@ -364,11 +361,7 @@ class HarmonizerTrainer:
     @torch.no_grad()
     def _sheet(self) -> None:
         batch = self.data.batch(np.arange(min(12, self.held)))
-        eyes = features(batch["points"], batch["edit"].shape[-1])
-        faulty = {
-            **batch,
-            "composite": disharmonize(batch, eyes, np.random.default_rng(0)),
-        }
+        faulty = {**batch, "composite": disharmonize(batch, np.random.default_rng(0))}
         rows = [faulty["composite"], self._harmonized(faulty), batch["truth"]]
         write_sheet(rows, self.config.out / "sheet.png")
 
@@ -382,15 +375,6 @@ def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     points, size = batch["points"][:, bundled().mirror], batch["composite"].shape[-1]
     flipped["points"] = points * torch.tensor([-1.0, 1, 1]) + torch.tensor([float(size), 0, 0])
     return flipped
-
-
-def features(points: Tensor, size: int) -> Tensor:
-    """``(B, 1, S, S)``, 1 in eyes and mouth."""
-    masks = []
-    for face in points.numpy():
-        parts = [region_polygon_mask(face, name, size) for name in ("eyes", "lips")]
-        masks.append(np.maximum(*parts))
-    return torch.from_numpy(np.stack(masks).astype(np.float32))[:, None]
 
 
 def _window(batch: dict[str, Tensor], number: int, side: int, step: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ answer is always the true photo, so the generator learns to repair (DESIGN 4, 11
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Protocol
 
@@ -96,6 +97,19 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
 
 PLACED: Final = tuple(name for name, _, _ in PLANS if name not in ("hole", "drawn"))
 """Kinds whose every part was placed or filled from photos (`facex.frc.native.settle`)."""
+
+
+def other_photos(people: Iterable[str]) -> dict[int, list[int]]:
+    """The other rows that show a row's person, for the rows that have any; "" is nobody known."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, person in enumerate(people):
+        rows[person].append(row)
+    return {
+        row: [other for other in own if other != row]
+        for person, own in rows.items()
+        if person and len(own) > 1
+        for row in own
+    }
 
 
 @dataclass(frozen=True)
@@ -221,16 +235,8 @@ class SampleMaker:
         self.lamps = lamps
         if not lamps:
             return
-        people: dict[str, list[int]] = defaultdict(list)
-        for row, index in enumerate(self.arrays["index"]):
-            people[cache.rows[int(index)].get("person", "")].append(row)
-        people.pop("", None)
-        self.same |= {
-            row: [other for other in rows if other != row]
-            for rows in people.values()
-            if len(rows) > 1
-            for row in rows
-        }
+        rows = (cache.rows[int(index)] for index in self.arrays["index"])
+        self.same.update(other_photos(row.get("person", "") for row in rows))
         self.paired = np.array(sorted(self.same), np.int64)
 
     def _set_up(self, codes: FaceCodes, seed: int, size: int) -> None:

@@ -11,15 +11,14 @@ import pytest
 from PIL import Image
 
 import facex
-from facex.api import read_photo
 from facex.cli.main import run
-from facex.detect.choose import FaceChoice
 from facex.evaluate.analysis.changes import CHANGES, by_name
 from facex.evaluate.analysis.leaks import leak_table
 from facex.evaluate.analysis.measures import Pairs, f1_of, light_error, overlap_counts
 from facex.evaluate.bars import analysis_rows, bar_table, generator_rows
 from facex.evaluate.metrics.motion import angles_of
 from facex.evaluate.protocols import protocol_table
+from tests.evaluate.aligned import aligned
 
 
 def spot(value: float, count: int = 9) -> dict[str, float]:
@@ -128,8 +127,7 @@ def test_the_command_measures_the_bundled_analysis(
     faces = tmp_path / "faces"
     faces.mkdir()
     for name, photo in (("collins", astronaut), ("hopper", hopper)):
-        located = mini.locator.find(read_photo(photo), FaceChoice())[0]
-        Image.fromarray(np.asarray(located.pixels(256))).save(faces / f"{name}.png")
+        aligned(mini, photo).save(faces / f"{name}.png")
     out = tmp_path / "report"
     assert run(["evaluate", "ford", str(faces), "-o", str(out)]) == 0
     measures = json.loads((out / "ford.json").read_text())["measures"]

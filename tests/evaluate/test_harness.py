@@ -15,9 +15,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 import facex
-from facex.api import read_photo
 from facex.cli.main import run
-from facex.detect.choose import FaceChoice
 from facex.evaluate.compare import differences
 from facex.evaluate.embedders import OWN, user_embedder
 from facex.evaluate.faces import FaceSet
@@ -26,6 +24,7 @@ from facex.evaluate.protocols import protocol_table
 from facex.evaluate.report import read_report
 from facex.evaluate.store import Store
 from tests import tiny
+from tests.evaluate.aligned import aligned
 from tests.models import test_sd15_end_to_end as sd15
 
 CHOSEN = ("inpaint-thick", "gaze-sliders")
@@ -45,8 +44,7 @@ def faces(
     folder = tmp_path_factory.mktemp("faces")
     rows = ["name,person,male,age"]
     for name, photo in (("collins", astronaut), ("hopper", hopper)):
-        located = mini.locator.find(read_photo(photo), FaceChoice())[0]
-        image = Image.fromarray(np.asarray(located.pixels(256)))
+        image = aligned(mini, photo)
         image.save(folder / f"{name}.png")
         rows.append(f"{name},{name},0.1,40")
     ImageEnhance.Brightness(image).enhance(0.8).save(folder / "hopper-dark.png")

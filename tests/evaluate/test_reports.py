@@ -9,16 +9,14 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
 import facex
-from facex.api import read_photo
 from facex.cli.main import run
-from facex.detect.choose import FaceChoice
 from facex.evaluate.compare import differences
 from facex.evaluate.report import markdown, read_report
+from tests.evaluate.aligned import aligned
 
 NAMES = ("collins", "hopper")
 
@@ -33,8 +31,7 @@ def faces(
     """Aligned crops of two people."""
     folder = tmp_path_factory.mktemp("faces")
     for name, photo in zip(NAMES, (astronaut, hopper), strict=True):
-        located = mini.locator.find(read_photo(photo), FaceChoice())[0]
-        Image.fromarray(np.asarray(located.pixels(256))).save(folder / f"{name}.png")
+        aligned(mini, photo).save(folder / f"{name}.png")
     return folder
 
 

@@ -7,11 +7,9 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +33,8 @@ from facex.prepare.parts import load_parts
 from facex.prepare.quality import Reason
 from facex.prepare.read import PreparedShards
 from facex.prepare.run import Engine, run
-from facex.prepare.shard import ShardFiles
 from facex.prepare.sources import plan_jobs
+from tests.prepare.killed import killed_after_a_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = Engine(workers=1)
@@ -330,19 +328,12 @@ def test_killed_and_started_again_it_goes_on(photos: Path, prepared: Path, index
     words += ["--index", index, "--photos", 2, "--workers", 1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = list(map(str, words))
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    first = ShardFiles(out, 0)
-    while first.read() is None and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (out / "report.json").exists()
-    stamp = first.tar.stat().st_mtime_ns
+    shard, stamp = killed_after_a_shard(command, environment, out)
     (out / "shards" / ".faces-000001.tar.0.part").touch()  # as if killed within a shard
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr  # one photo is broken
     assert "broken.jpg" in done.stderr
-    assert first.tar.stat().st_mtime_ns == stamp
+    assert shard.stat().st_mtime_ns == stamp
     assert contents(out) == contents(prepared)
     assert not list((out / "shards").glob(".*"))
 

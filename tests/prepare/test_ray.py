@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from facex.prepare import ray_engine
 from facex.prepare.options import PrepareOptions
 from facex.prepare.process import Outcome
 from facex.prepare.run import Engine, run
-from facex.prepare.shard import ShardFiles
 from facex.prepare.sources import Job, plan_jobs
+from tests.prepare.killed import killed_after_a_shard
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,18 +74,11 @@ def test_killed_and_started_again_it_gives_the_bytes_of_one_process(
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = list(map(str, words))
-    first = ShardFiles(out, 0)
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    while first.read() is None and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (out / "report.json").exists()
-    stamp = first.tar.stat().st_mtime_ns
+    shard, stamp = killed_after_a_shard(command, environment, out)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 1, done.stderr  # one photo is broken
     assert "b.png" in done.stderr
-    assert first.tar.stat().st_mtime_ns == stamp
+    assert shard.stat().st_mtime_ns == stamp
     assert contents(out) == local
 
 

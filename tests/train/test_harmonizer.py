@@ -14,7 +14,7 @@ from facex.errors import OptionError
 from facex.frc.harmonizer import Harmonizer
 from facex.train.composites import Composite, Composites, write_shard
 from facex.train.disharmony import disharmonize
-from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, features, mirrored
+from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, mirrored
 from tests.fors import made_up
 from tests.tiny import seeded
 
@@ -80,8 +80,7 @@ def test_two_mirrors_show_the_batch_itself(shards: Path) -> None:
 
 def test_faults_are_painted_inside_of_the_edit_and_the_same_ones_again(shards: Path) -> None:
     batch = Composites(shards).batch(np.arange(4))
-    eyes = features(batch["points"], SIZE)
-    once, again = (disharmonize(batch, eyes, np.random.default_rng(3)) for _ in range(2))
+    once, again = (disharmonize(batch, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(once, again)
     changed = (once - batch["composite"]).abs() > 0
     assert changed.any(1, keepdim=True)[batch["edit"] > 0].float().mean() > 0.3

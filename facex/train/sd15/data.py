@@ -8,7 +8,6 @@ noise, timestep and dropped tokens: the loss does not know how many processes wo
 from __future__ import annotations
 
 import tarfile
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -29,7 +28,7 @@ from facex.geometry.light_texture import fit_light_texture
 from facex.prepare.read import PreparedFace, PreparedShards, face_of_files
 from facex.prepare.shard import RECORD
 from facex.train import augment
-from facex.train.samples import Sample, SampleMaker
+from facex.train.samples import Sample, SampleMaker, other_photos
 from facex.train.sd15.config import Sd15Config
 from facex.train.sd15.loss import dropped
 from facex.train.sd15.order import FaceOrder
@@ -88,15 +87,7 @@ class Group:
         self.indices = indices
         self.ends = np.cumsum([len(index.rows) for index in indices])
         self.face = lru_cache(maxsize=_FACES_KEPT)(self._read)
-        people: dict[str, list[int]] = defaultdict(list)
-        for row, record in enumerate(record for index in indices for record in index.rows):
-            people[record["person"]].append(row)
-        self.same = {
-            row: [other for other in rows if other != row]
-            for person, rows in people.items()
-            if person and len(rows) > 1
-            for row in rows
-        }
+        self.same = other_photos(record["person"] for index in indices for record in index.rows)
         """Other photos of a face's person in these shards, where there are any."""
 
     def __len__(self) -> int:
