@@ -34,6 +34,9 @@ _MEANS: Final = (8.0, 92.0)
 """Limits of mean lightness that is moved."""
 _COLOURED: Final = 12.0
 """Chroma of a mean from which on neutral pixels are highlights, not skin in coloured light."""
+_ONE_TONE: Final = 1.2
+"""Spread of a, b of skin about what lightness explains of them: of 1,250 photos none is below 1.8,
+and no black-and-white, sepia or toned one is above."""
 _LEAST_SHARE: Final = 0.25
 _MOST_SHARE: Final = 1.25
 _GRID: Final = 64
@@ -52,6 +55,7 @@ class ColourMap:
         lamp: (3,) of the gap, what is the colour of the lights.
         aim: (3,) the target's mean; zeros stand for ``pivot + gap + left``.
         gain: (64, 64) factor on lightness over the result's crop, or None.
+        toned: the target is a picture of one tone; everything takes that tone.
     """
 
     pivot: Floats
@@ -61,6 +65,7 @@ class ColourMap:
     left: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
     aim: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
     lamp: Floats = field(default_factory=lambda: np.zeros(3, np.float32))
+    toned: bool = False
 
     def apply(self, image: Floats) -> Floats:
         """Recolour an ``(H, W, 3)`` RGB image in [0, 1]."""
@@ -78,6 +83,7 @@ class ColourMap:
             light = light * cv2.resize(self.gain, size, interpolation=cv2.INTER_CUBIC)
         # Less light is less colour, too: in deep shadow nothing glows.
         own = _length(chroma) * (light + 16) / (lab[..., 0] + 16)
+        own = own + float(_length(self.lamp[1:])) * np.minimum(lit[..., 0], 1)
         most = _GLOW[0] * np.maximum(own, 0) + _GLOW[1]
         moved = moved * np.minimum(most / np.maximum(_length(moved), 1e-3), 1)[..., None]
         lab = np.concatenate([np.clip(light, 0, 100)[..., None], moved], axis=-1)
@@ -104,6 +110,11 @@ class ColourMap:
         """For what keeps its own colour (hair, frames): the strength of the light, in part."""
         light = np.float32(1 + 0.5 * (np.clip(self.scale[0], 0.8, 1.25) - 1))
         zero = np.zeros(3, np.float32)
+        if self.toned:
+            pivot = np.array([self.pivot[0], 0, 0], np.float32)
+            return ColourMap(
+                pivot, np.array([light, 0, 0], np.float32), self.lamp, lamp=self.lamp, toned=True
+            )
         return ColourMap(zero, np.array([light, 1, 1], np.float32), zero)
 
     def at(self, place: Floats) -> ColourMap:
@@ -164,13 +175,22 @@ def match_light(
     mean_t, std_t = _moments(lab_t, target_skin)
     whole = mean_t - mean_s
     lamp = (mean_t - _as_skin(mean_t)) - (mean_s - _as_skin(mean_s))
+    toned = _one_tone(lab_t, target_skin)
+    if toned or _one_tone(lab_s, source_skin):
+        # No colour of theirs is complexion: it is the paper's, or the filter's.
+        lamp = np.array([lamp[0], *(mean_t if toned else whole)[1:]], np.float32)
+        if toned:
+            mean_s = np.array([mean_s[0], 0, 0], np.float32)
+            whole = mean_t - mean_s
     gap = _tempered(whole - lamp) + lamp if keep else whole
     moved = ColourMap(mean_s, np.ones(3, np.float32), gap).lightness(lab_s[..., 0])
     std_s[0] = _moments(moved[..., None], source_skin)[1][0]
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
     # The spread of the colour channels is mostly complexion (lips, freckles): change it less.
-    scale[1:] = np.sqrt(scale[1:])
-    plain = ColourMap(mean_s, scale.astype(np.float32), gap, left=whole - gap, lamp=lamp)
+    scale[1:] = 0 if toned else np.sqrt(scale[1:])
+    plain = ColourMap(
+        mean_s, scale.astype(np.float32), gap, left=whole - gap, lamp=lamp, toned=toned
+    )
     if shading <= 0:
         return _told(plain, source, source_skin, mean_t) if keep else plain
     # Shadows are compared, not complexions.
@@ -201,6 +221,16 @@ def _as_skin(mean: Floats) -> Floats:
     chroma = float(np.hypot(mean[1], mean[2]))
     hue = np.clip(np.arctan2(mean[2], mean[1]), *_HUES)
     return np.array([mean[0], chroma * np.cos(hue), chroma * np.sin(hue)], np.float32)
+
+
+def _one_tone(lab: Floats, skin: Floats) -> bool:
+    """Whether a picture is black and white, sepia or of another single tone, judged by its skin."""
+    inside = lab[skin > 0.5]
+    if len(inside) < _MIN_PIXELS:
+        return False
+    light = np.stack([inside[:, 0], np.ones(len(inside), np.float32)], 1)
+    found, *_ = np.linalg.lstsq(light, inside[:, 1:], rcond=None)
+    return float((inside[:, 1:] - light @ found).std(0).mean()) < _ONE_TONE
 
 
 def _luminance(light: Floats | float) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,7 +62,7 @@ def test_black_frames_stay_black_before_a_face_that_turns_pale() -> None:
 def test_the_colour_of_a_lamp_does_not_come_along() -> None:
     """Skin in blue light, its whites and shadows with it, goes into white light."""
     ones = np.ones((SIZE, SIZE), np.float32)
-    grain = np.random.default_rng(0).normal(0, 0.01, (SIZE, SIZE, 1)).astype(np.float32)
+    grain = np.random.default_rng(0).normal(0, 0.03, (SIZE, SIZE, 3)).astype(np.float32)
     pale, white = np.array(PALE, np.float32), np.full(3, 0.8, np.float32)
     lamp = np.array([0.5, 0.6, 1.0], np.float32)
     colours = match_light(pale * lamp + grain, ones, pale + grain, ones)
@@ -70,3 +71,29 @@ def test_the_colour_of_a_lamp_does_not_come_along() -> None:
         shown = colours.apply(np.broadcast_to(colour * lamp, (SIZE, SIZE, 3)))[SIZE // 2, SIZE // 2]
         before, after = ((x[2] - x[0]) - (colour[2] - colour[0]) for x in (colour * lamp, shown))
         assert abs(after) < 0.5 * abs(before)
+
+
+@pytest.mark.parametrize("tone", [(1.0, 1.0, 1.0), (1.0, 0.85, 0.6)], ids=["grey", "sepia"])
+def test_a_black_and_white_face_takes_on_colour_and_a_colourful_one_the_tone(
+    tone: tuple[float, float, float],
+) -> None:
+    """What a picture of one tone lacks is no complexion."""
+    ones = np.ones((SIZE, SIZE), np.float32)
+    grain = np.random.default_rng(0).normal(0, 0.03, (SIZE, SIZE, 3)).astype(np.float32)
+    colourful = np.array(PALE, np.float32) + grain
+    toned = (0.6 + grain[..., :1]) * np.array(tone, np.float32)
+
+    def chroma(image: Any) -> Any:
+        return cv2.cvtColor(np.asarray(image, np.float32), cv2.COLOR_RGB2LAB)[..., 1:]
+
+    coloured = match_light(toned, ones, colourful, ones)
+    assert coloured is not None
+    gap = chroma(coloured.apply(toned)).mean((0, 1)) - chroma(colourful).mean((0, 1))
+    assert np.abs(gap).max() < 2
+    faded = match_light(colourful, ones, toned, ones)
+    assert faded is not None
+    for colours in (faded, faded.plain()):
+        lips = np.broadcast_to(np.array([0.7, 0.2, 0.2], np.float32), (4, 4, 3)).copy()
+        shown = chroma(colours.apply(lips))[0, 0]
+        wanted = chroma(np.broadcast_to(0.45 * np.array(tone), (4, 4, 3)))[0, 0]
+        assert np.abs(shown - wanted).max() < 6

@@ -297,7 +297,7 @@ def test_equal_light_changes_nothing_and_too_little_skin_says_nothing() -> None:
 def test_highlights_of_a_dark_warm_skin_stay_neutral_on_a_pale_one() -> None:
     rng = np.random.default_rng(0)
     skin = np.ones((SIZE, SIZE), np.float32)
-    grain = rng.normal(0, 0.02, (SIZE, SIZE, 1)).astype(np.float32)
+    grain = rng.normal(0, 0.02, (SIZE, SIZE, 3)).astype(np.float32)
     dark, pale = (
         np.clip(np.array(colour, np.float32) + grain, 0, 1)
         for colour in ((0.45, 0.24, 0.14), (0.85, 0.72, 0.68))
