@@ -6,19 +6,17 @@
 
 Two kinds. A *repair* (`facex.train.samples`) has a true answer: damage of a photo, mended by the
 generator. An *edit* has none: strangers' faces and heads, turned heads, made by the very code that
-users call; it teaches, by a discriminator, what no damage imitates. Shards hold whole rows, so that
-several processes may write into one folder, each from a ``--first`` of its own, while a training
-reads.
+users call; it teaches, by a discriminator, what no damage imitates. Several processes may write
+into one folder, each from a ``--first`` of its own (`facex.train.shards`).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -40,36 +38,17 @@ from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
 from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
+from facex.train.shards import Row, Shards, from_bytes, to_bytes, write_shards
+from facex.train.strangers import TAKEN, Strangers
 
 CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
 """Order of the channels of a stored picture."""
-SHARD: Final = 64
 _STEPS: Final = 2
 """Of the generator: one answers nearly as many do (``docs/training-log.md``)."""
-_EDITS: Final = tuple(
-    (plan_step(Step.model_validate(fields)), role)
-    for role, fields in (
-        (
-            "source",
-            {
-                "identity": "source",
-                "texture": "source",
-                "regions": {"face": "source", "glasses": "source"},
-                "edit": ("face", "glasses"),
-            },
-        ),
-        (
-            "source",
-            {
-                "identity": "source",
-                "texture": "source",
-                "hair": "source",
-                "regions": {"head": "source"},
-                "edit": ("head",),
-            },
-        ),
-        ("driver", {"pose": "driver", "edit": ("head",)}),
-    )
+_EDITS: Final = (
+    (TAKEN["face"], "source"),
+    (TAKEN["head"], "source"),
+    (plan_step(Step.model_validate({"pose": "driver", "edit": ("head",)})), "driver"),
 )
 """A stranger's face, a stranger's head, a head turned like another's; and whose photo that is."""
 _SHARES: Final = (0.65, 0.15, 0.2)
@@ -134,16 +113,23 @@ class CompositeMaker:
         self.maker.rng = rng
         return self._edit(rng) if rng.random() < self.edits else self._repair(number)
 
+    def row(self, number: int) -> Row:
+        """Composite ``number`` as it is stored."""
+        made = self.make(number)
+        return {
+            "pictures": to_bytes(made.pictures),
+            "points": made.points.astype(np.float16),
+            "identity": made.identity.half().numpy(),
+            "repair": made.repair,
+        }
+
     def _identity(self, face: Tensor, points: NDArray[np.floating]) -> Tensor:
         landmarks = torch.from_numpy(np.asarray(points, np.float32))[None]
         return self.embed(align_for_identity(face / 2 + 0.5, landmarks))[0]
 
     def _repair(self, number: int) -> Composite:
-        rng = self.maker.rng
-        row = int(rng.integers(len(self.maker.codes)))
-        if len(self.maker.paired) and rng.random() < 0.25:
-            row = int(rng.choice(self.maker.paired))
-        sample = self.maker.sample(row=row)
+        sample = self.maker.sample()
+        row = sample["row"]
         kind = PLANS[sample["kind"]][0]
         condition = condition_of(default_collate([sample]))
         pipeline = self.model.pipeline
@@ -183,63 +169,23 @@ def _stack(condition: EditCondition, composite: Tensor) -> Tensor:
     return torch.cat([composite, condition.target, *masks, condition.geometry], 1)[0]
 
 
-def write_shard(folder: Path, first: int, rows: list[Composite]) -> None:
-    """Write rows in one piece: ``NNNNNN/pictures.npy`` (n, 11, S, S) uint8 and ``rows.npz``."""
-    place = folder / f"{first:07d}"
-    fresh = place.with_suffix(".new")
-    fresh.mkdir(parents=True, exist_ok=True)
-    stacked = torch.stack([row.pictures for row in rows])
-    pictures = ((stacked.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    np.save(fresh / "pictures.npy", pictures)
-    np.savez(
-        fresh / "rows.npz",
-        points=np.stack([row.points for row in rows]).astype(np.float16),
-        identity=torch.stack([row.identity for row in rows]).half().numpy(),
-        repair=np.array([row.repair for row in rows]),
-    )
-    os.replace(fresh, place)
-
-
-class Composites:
-    """The rows of a folder of shards; :meth:`refresh` finds those written since."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.shards: dict[str, tuple[Any, dict[str, Any]]] = {}
-        self.places: list[tuple[str, int]] = []
-        self.refresh()
-
-    def __len__(self) -> int:
-        return len(self.places)
+class Composites(Shards):
+    """The rows of a folder of shards."""
 
     @property
     def repairs(self) -> NDArray[np.bool_]:
         """Which rows have a true answer, ``(n,)``."""
-        return np.array([self.shards[name][1]["repair"][row] for name, row in self.places])
-
-    def refresh(self) -> None:
-        """Open new shards."""
-        for place in sorted(self.folder.glob("*/rows.npz")):
-            name = place.parent.name
-            if name in self.shards or place.parent.suffix:
-                continue
-            with np.load(place) as file:
-                rows = {key: file[key] for key in file.files}
-            pictures = np.load(place.parent / "pictures.npy", mmap_mode="r")
-            self.shards[name] = pictures, rows
-            self.places += [(name, row) for row in range(len(pictures))]
+        return np.asarray(self.values("repair"), bool)
 
     def batch(self, numbers: NDArray[np.integer]) -> dict[str, Tensor]:
         """Rows as tensors: pictures in [-1, 1], masks in [0, 1]."""
-        found = [(self.shards[name], row) for name, row in (self.places[n] for n in numbers)]
-        whole = torch.from_numpy(np.stack([pictures[row] for (pictures, _), row in found]))
-        parts = (whole.float() / 127.5 - 1).split(list(CHANNELS.values()), 1)
+        whole = from_bytes(np.stack([self.pictures(int(number)) for number in numbers]))
+        parts = whole.split(list(CHANNELS.values()), 1)
         batch = dict(zip(CHANNELS, parts, strict=True))
         for name in ("known", "edit"):
             batch[name] = batch[name] / 2 + 0.5
         for name in ("points", "identity", "repair"):
-            values = np.stack([rows[name][row] for (_, rows), row in found])
-            batch[name] = torch.from_numpy(values)
+            batch[name] = torch.from_numpy(self.values(name, numbers))
         batch["points"], batch["identity"] = batch["points"].float(), batch["identity"].float()
         return batch
 
@@ -253,19 +199,19 @@ def main() -> None:
     parser.add_argument("--teachers", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--model")
+    parser.add_argument("--strangers", type=Path, help="folder of facex.train.strangers")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=4096)
     parser.add_argument("--edits", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    maker = SampleMaker(FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0)
+    strangers = Strangers(args.strangers) if args.strangers else None
+    cache, codes = FaceCache.open(args.cache, args.index), Codes.load(args.codes)
+    maker = SampleMaker(cache, codes, 0, strangers=strangers)
     embed = Teachers(args.teachers).net("id_edgeface_xs")
     composites = CompositeMaker(FaceX.from_pretrained(args.model), maker, embed, args.edits)
-    for first in range(args.first, args.first + args.count, SHARD):
-        if not (args.out / f"{first:07d}").exists():
-            rows = [composites.make(number) for number in range(first, first + SHARD)]
-            write_shard(args.out, first, rows)
+    write_shards(args.out, args.first, args.count, composites.row)
 
 
 if __name__ == "__main__":

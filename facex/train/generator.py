@@ -31,7 +31,7 @@ from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
 from facex.frc.base import Base, mini_scheduler, mini_unet
 from facex.frc.controller import FaceXController
-from facex.frc.native import correct_native, keep_tint, structure_trust
+from facex.frc.native import correct_native, structure_trust
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_network
@@ -39,6 +39,8 @@ from facex.train.facecache import FaceCache
 from facex.train.make_cache import Teachers
 from facex.train.samples import Codes, Sample, SampleMaker
 from facex.train.sheet import write_sheet
+from facex.train.stored import StoredSamples
+from facex.train.windows import edit_windows
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -51,6 +53,7 @@ class GeneratorConfig(BaseModel):
         cache: folder of ``facex.train.make_cache``.
         index: ``index.csv`` of the faces.
         codes: file of ``facex.train.encode_faces``.
+        samples: folder of ``facex.train.stored`` to draw samples from, or None: each is made.
         vae: folder of the autoencoder.
         teachers: folder with the perceptual network, or None for no perceptual loss.
         out: run folder.
@@ -69,6 +72,8 @@ class GeneratorConfig(BaseModel):
         full_noise: share of the samples that begin, as every edit does, from noise alone; the
             others see a random level. Of few steps the first decides nearly everything.
         perceptual_share: share of the batch that is decoded for LPIPS.
+        perceptual_window: side in pixels of the random window of the edit in which that is done,
+            or None for the whole picture.
         perceptual_weight: weight of that loss.
         outside_weight: weight of latent cells that may not change.
         seed: of weights, noise and data.
@@ -83,6 +88,7 @@ class GeneratorConfig(BaseModel):
     cache: Path
     index: Path
     codes: Path
+    samples: Path | None = None
     vae: Path
     teachers: Path | None = None
     out: Path
@@ -100,6 +106,7 @@ class GeneratorConfig(BaseModel):
     drop_reference: Share = 0.05
     full_noise: Share = 0.5
     perceptual_share: Share = 1.0
+    perceptual_window: PositiveInt | None = None
     perceptual_weight: float = 1.0
     outside_weight: float = 0.1
     seed: int = 0
@@ -109,17 +116,22 @@ class GeneratorConfig(BaseModel):
 
 
 class Samples(Dataset[Sample]):
-    """Sample number n, made from nothing but the seed and n."""
+    """Sample number n, made or drawn from nothing but the seed and n."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         self.config = config
         self.maker: SampleMaker | None = None
+        self.stored = None if config.samples is None else StoredSamples(config.samples)
+        self.codes = None if config.samples is None else Codes.load(str(config.codes))
 
     def __len__(self) -> int:
         return self.config.max_steps * self.config.batch_size * self.config.accumulate
 
     def __getitem__(self, number: int) -> Sample:
         """Make sample ``number``; the maker is opened in the worker that needs it."""
+        rng = np.random.default_rng([self.config.seed, number])
+        if self.stored is not None and self.codes is not None:
+            return self.stored.sample(int(rng.integers(len(self.stored))), self.codes, rng)
         if self.maker is None:
             import cv2
 
@@ -127,7 +139,7 @@ class Samples(Dataset[Sample]):
             torch.set_num_threads(1)
             cache = FaceCache.open(self.config.cache, self.config.index)
             self.maker = SampleMaker(cache, Codes.load(str(self.config.codes)), self.config.seed)
-        self.maker.rng = np.random.default_rng([self.config.seed, number])
+        self.maker.rng = rng
         return self.maker.sample()
 
 
@@ -169,11 +181,16 @@ class GeneratorTrainer:
         self.base = Base(unet, vae.to(self.accelerator.device), mini_scheduler())
         controller.attach(unet)
         self.model = Trainable(FaceXPipeline(self.base, controller, conditioner))
+        for part in (self.model, vae):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            self.model.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.average = EMAModel(
-            self.model.parameters(), decay=config.ema, use_ema_warmup=True, power=0.8
+            self.model.parameters(), decay=config.ema, use_ema_warmup=True, power=0.8, foreach=True
         )
         self.step = 0
         self.lpips: Any = None
@@ -304,9 +321,16 @@ class GeneratorTrainer:
         figures = {"mse": squared.item(), "bare": bare.item(), "kappa": kappa.mean().item()}
         if self.lpips is not None:
             count = max(1, round(len(clean) * self.config.perceptual_share))
-            target = batch["target"][:count]
-            shown = self._shown(_first(batch, count), found[:count], reference[:count])
-            distance = self.lpips(shown / 2 + 0.5, target / 2 + 0.5).mean()
+            seen = {name: batch[name][:count] for name in ("target", "reference", "known", "edit")}
+            seen |= {"found": found[:count], "bare": reference[:count]}
+            inner = slice(None)
+            if self.config.perceptual_window is not None:
+                face = (batch["geometry"][:count] != 0).any(1, keepdim=True)
+                side, scale = self.config.perceptual_window, self.base.downscale
+                seen, inner = edit_windows(seen, face, side, scale, generator)
+            shown = self._shown(seen, seen["found"], seen["bare"])
+            pair = (image[..., inner, inner] / 2 + 0.5 for image in (shown, seen["target"]))
+            distance = self.lpips(*pair).mean()
             loss = loss + self.config.perceptual_weight * distance
             figures["lpips"] = distance.item()
         return loss, figures
@@ -316,7 +340,6 @@ class GeneratorTrainer:
         decoded = self.base.decode(found)
         with torch.no_grad():
             redecoded = self.base.decode(reference)
-        decoded = keep_tint(decoded, redecoded, batch["known"])
         trust = structure_trust(decoded.detach(), redecoded)
         final = correct_native(batch["reference"], batch["known"], decoded, redecoded, trust)
         return (batch["target"] + (final - batch["target"]) * batch["edit"]).clamp(-1, 1)

@@ -37,7 +37,9 @@ from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.train import augment
 from facex.train.facecache import FaceCache
+from facex.train.holes import random_hole
 from facex.train.relit import relit
+from facex.train.strangers import TAKEN, Strangers
 from facex.types import PARSING_MIRROR, REGIONS
 
 Floats = NDArray[np.float32]
@@ -58,6 +60,8 @@ _PAIRED: Final = 0.25
 """Share of samples whose person has another photo, of which there are few."""
 _OTHER_PHOTO: Final = 0.6
 """How often that photo is the view."""
+_RETURNED: Final = 0.85
+"""Share of faces and heads that come back into a photo with a stranger in it, where there are."""
 _FACE: Final = ("skin", "brows", "eyes", "nose", "lips", "beard")
 
 
@@ -225,13 +229,24 @@ class SampleMaker:
         seed: of all randomness.
         lamps: views also get other lamps (`facex.train.relit`) and, where there is one, another
             photo of the same person; without, the damage is that of the evaluation's protocols.
+        strangers: photos of these faces with another person in them.
     """
 
     lamps = True
+    strangers: Strangers | None = None
 
-    def __init__(self, cache: FaceCache, codes: Codes, seed: int, *, lamps: bool = True) -> None:
+    def __init__(
+        self,
+        cache: FaceCache,
+        codes: Codes,
+        seed: int,
+        *,
+        lamps: bool = True,
+        strangers: Strangers | None = None,
+    ) -> None:
         self.cache, self.arrays = cache, codes.arrays
         self._set_up(codes, seed, SIZE)
+        self.strangers = strangers
         self.lamps = lamps
         if not lamps:
             return
@@ -260,15 +275,20 @@ class SampleMaker:
         """One sample: tensors of a single face, images in [-1, 1].
 
         Keys: ``target`` (3, S, S), ``reference`` (3, S, S), ``known`` and ``edit`` (1, S, S),
-        ``geometry`` (3, S, S), ``inputs`` and ``present`` by token input, ``kind``.
+        ``geometry`` (3, S, S), ``inputs`` and ``present`` by token input, ``kind``, ``row`` of
+        the codes.
         """
         rng = self.rng
+        kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
+        name, _, plan = PLANS[kind]
         if row is None:
             paired = len(self.paired) and rng.random() < _PAIRED
             row = int(rng.choice(self.paired) if paired else rng.integers(len(self.codes)))
-        kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
-        true, plan = self.face(row), PLANS[kind][2]
-        name = PLANS[kind][0]
+            stored = self.strangers.rows.get(name, ()) if self.strangers is not None else ()
+            if len(stored) and rng.random() < _RETURNED:
+                row = int(rng.choice(stored))
+                return self._sample(row, kind, self._returned(self.face(row), row, name))
+        true = self.face(row)
         if name == "hole":
             reference = self._hole(true)
         elif name == "drawn":
@@ -282,7 +302,10 @@ class SampleMaker:
             reference = self._turned(true, row, plan, "gaze" if name == "look" else "any")
         else:
             reference = self._swapped(true, row, plan, "pose" if name == "part" else "any")
-        reference = self._disturb(reference, true)
+        return self._sample(row, kind, self._disturb(reference, true))
+
+    def _sample(self, row: int, kind: int, reference: ReferenceImage) -> Sample:
+        true, rng = self.face(row), self.rng
         return {
             "target": _chw(true.pixels),
             "reference": _chw(reference.image),
@@ -292,6 +315,7 @@ class SampleMaker:
             "inputs": self.codes.inputs(row, rng),
             "present": self.codes.present(row),
             "kind": kind,
+            "row": row,
         }
 
     def _view(self, true: FacePicture, row: int, change: Change, *, stay: bool) -> FacePicture:
@@ -346,12 +370,19 @@ class SampleMaker:
         pictures[SPARE] = self.face(other)
         return RegionAssembler(pictures, plan, true.landmarks).assemble()
 
+    def _returned(self, true: FacePicture, row: int, taken: str) -> ReferenceImage:
+        """A face or head put back where a stranger's is: an edit of strangers with an answer."""
+        if self.strangers is None:
+            raise OptionError("there are no photos with strangers in them")
+        target = self.strangers.picture(taken, row, self.rng)
+        pictures = {"target": target, "source": self._view(true, row, "any", stay=False)}
+        built = RegionAssembler(pictures, TAKEN[taken], true.landmarks).assemble()
+        return _around(built, true)
+
     def _turned(self, true: FacePicture, row: int, plan: Plan, change: Change) -> ReferenceImage:
         view = self._view(true, row, change, stay=True)
         built = RegionAssembler({"target": view}, plan, true.landmarks).assemble()
-        outside = (built.edit < 1e-3)[..., None]
-        image = np.where(outside, true.pixels, built.image).astype(np.float32)
-        return ReferenceImage(image, built.known, built.edit, built.geometry, {})
+        return _around(built, true)
 
     def _hole(self, true: FacePicture) -> ReferenceImage:
         hole = random_hole(self.rng, self.size)
@@ -390,24 +421,11 @@ class SampleMaker:
         )
 
 
-def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> Floats:
-    """A mask of brush strokes, boxes or half of the picture, 1 inside."""
-    mask = np.zeros((size, size), np.uint8)
-    kind = rng.random()
-    if kind < 0.35:
-        height, width = (rng.uniform(0.15, 0.55, 2) * size * share).astype(int)
-        y, x = rng.integers(0, size - height), rng.integers(0, size - width)
-        mask[y : y + height, x : x + width] = 1
-    elif kind < 0.45 and share == 1.0:
-        half = size // 2
-        mask[:, :half] = 1
-        mask = np.rot90(mask, int(rng.integers(4))).copy()
-    else:
-        for _ in range(int(rng.integers(1, 5))):
-            points = (rng.uniform(0.1, 0.9, (int(rng.integers(2, 6)), 2)) * size).astype(np.int32)
-            width = int(rng.uniform(0.03, 0.18) * size * share)
-            cv2.polylines(mask, [points], False, 1, max(2, width), cv2.LINE_8)
-    return mask.astype(np.float32)
+def _around(built: ReferenceImage, true: FacePicture) -> ReferenceImage:
+    """The true photo around what may change."""
+    outside = (built.edit < 1e-3)[..., None]
+    image = np.where(outside, true.pixels, built.image).astype(np.float32)
+    return ReferenceImage(image, built.known, built.edit, built.geometry, {})
 
 
 def _warp_labels(labels: NDArray[np.uint8], map_xy: Floats) -> NDArray[np.uint8]:

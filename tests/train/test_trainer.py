@@ -23,8 +23,9 @@ from facex.geometry.albedo import bundled_albedo
 from facex.models.klt import KLTAutoencoder
 from facex.models.styles import load_style, style_index, style_names
 from facex.train.generator import GeneratorConfig, GeneratorTrainer, Samples
+from facex.train.holes import random_hole
 from facex.train.main import read_config, train_command
-from facex.train.samples import PLANS, Codes, SampleMaker, random_hole
+from facex.train.samples import PLANS, Codes, SampleMaker
 from facex.train.style.trainer import StyleConfig, StyleTrainer
 from facex.types import REGIONS
 from tests.fors import made_up
