@@ -28,8 +28,9 @@ SHARD: Final = 64
 def write_shards(folder: Path, first: int, count: int, make: Callable[[int], Row]) -> None:
     """Make the rows from ``first`` on and write them; shards that are there are left alone."""
     for start in range(first, first + count, SHARD):
+        end = min(start + SHARD, first + count)
         if not (folder / _name(start)).exists():
-            write_shard(folder, start, [make(number) for number in range(start, start + SHARD)])
+            write_shard(folder, start, [make(number) for number in range(start, end)])
 
 
 def write_shard(folder: Path, first: int, rows: Sequence[Row]) -> None:
@@ -96,7 +97,8 @@ def to_bytes(images: Tensor) -> NDArray[np.uint8]:
 
 def from_bytes(pictures: NDArray[np.uint8]) -> Tensor:
     """Stored pictures in [-1, 1]."""
-    return torch.from_numpy(pictures).float() / 127.5 - 1
+    # A copy, as stored arrays are read-only.
+    return torch.from_numpy(np.array(pictures)).float() / 127.5 - 1
 
 
 def _name(first: int) -> str:

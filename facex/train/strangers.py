@@ -153,6 +153,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with np.load(args.codes) as codes:
         index = codes["index"]
+    if len(index) < 2:
+        parser.error(f"{args.codes} holds {len(index)} face(s); two strangers are needed")
     cache = FaceCache.open(args.cache, args.index)
     maker = StrangerMaker(FaceX.from_pretrained(args.model), cache, index)
     write_shards(args.out, args.first, args.count, maker.make)
