@@ -99,6 +99,7 @@ def settle(
     redecoded: Tensor,
     known: Tensor,
     geometry: Tensor,
+    edit: Tensor,
     *,
     placed: bool,
     eyes: Tensor | None = None,
@@ -111,6 +112,7 @@ def settle(
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
         known: ``(B, 1, S, S)`` in [0, 1].
         geometry: ``(B, 3, S, S)``, position map of the result's mesh.
+        edit: ``(B, 1, S, S)`` in [0, 1], what may change.
         placed: every part was placed or filled from photos; not so in holes, and where all is
             drawn from codes.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
@@ -119,9 +121,10 @@ def settle(
     Returns:
         The answer and the trust ``(B, 1, S, S)``, for :func:`correct_native`.
     """
-    decoded = keep_tint(decoded, redecoded, known * trusted)
-    if placed:
-        decoded = keep_placed(decoded, redecoded, trusted)
+    if not placed:
+        decoded = keep_tint(decoded, redecoded, known * trusted)
+    else:
+        decoded = keep_placed(decoded, redecoded, edit, trusted)
         decoded = decoded - (decoded - redecoded) * (uncovered(known, geometry) * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
@@ -175,29 +178,42 @@ def keep_look(decoded: Tensor, redecoded: Tensor, eyes: Tensor) -> Tensor:
     return decoded - (decoded - redecoded) * (_KEPT_LOOK * eyes)
 
 
-def keep_placed(decoded: Tensor, redecoded: Tensor, share: float = 1.0) -> Tensor:
-    """Let what the assembler placed or filled stay as it is: little of the change is taken.
+def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float = 1.0) -> Tensor:
+    """Let what the assembler placed or filled stay what it is, in the light that the base sees.
 
-    A small base draws everybody a little more like everybody, and paints strands on lent skin,
-    beards on chins and specks around turned heads. Of its smooth change a fifth is taken, of its
-    fine detail what is faint, and nothing that is strong; the harmonizer mends the rest. On damaged
-    photos, where the base knows better than the reference, that costs much of what it mends; looked
-    at side by side, edits are cleaner (``docs/training-log.md``).
+    The base has learned from strangers' photos what light and complexion a face should have in its
+    surroundings: what is very smooth of its change is taken in full. What is finer draws everybody
+    a little more like everybody, and paints strands on lent skin, beards on chins and specks around
+    turned heads: a third of it is taken, no tint, and of fine detail what is faint
+    (``docs/training-log.md``).
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
         redecoded: ``(B, 3, S, S)``, the reference through the autoencoder.
+        edit: ``(B, 1, S, S)`` in [0, 1], what may change.
         share: of this that is done, 0 to 1.
     """
     change = decoded - redecoded
-    smooth = box_blur(change, max(5, change.shape[-1] // 16 | 1))
-    fine = change - smooth
+    size = change.shape[-1]
+    cover = _broad(edit)
+    light = _broad(change * edit) / cover.clamp_min(1e-3)
+    # An eye alone has no light of its own that its surroundings do not have.
+    light = light * ((cover - _LEAST) / _LEAST).clamp(0, 1)
+    near = box_blur(change, max(5, size // 16 | 1))
+    fine = change - near
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
     faint = _FAINT * torch.tanh(fine / _FAINT)
-    return decoded - share * (smooth * _KEPT_SMOOTH + fine - faint)
+    rest = keep_tint((near - light) * _KEPT_MIDDLE + faint, torch.zeros_like(fine), edit)
+    return decoded + share * (light + rest - change)
 
 
-_KEPT_SMOOTH, _FAINT = 0.8, 0.05
+def _broad(image: Tensor) -> Tensor:
+    """What is as smooth as light: over an eighth of the picture, twice."""
+    width = max(9, image.shape[-1] // 8 | 1)
+    return box_blur(box_blur(image, width), width)
+
+
+_KEPT_MIDDLE, _FAINT, _LEAST = 0.35, 0.05, 0.2
 _KEPT_LOOK, _SURE = 0.9, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""

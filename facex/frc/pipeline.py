@@ -277,6 +277,7 @@ class FaceXPipeline:
                 redecoded,
                 condition.known,
                 condition.geometry,
+                condition.edit,
                 placed=placed,
                 eyes=None if eyes is None else eyes.to(decoded.device),
                 trusted=trusted,

@@ -120,21 +120,33 @@ def test_what_is_known_keeps_its_tint_and_takes_on_the_light() -> None:
 
 
 @pytest.mark.parametrize(("strength", "kept"), [(0.02, 0.02), (0.4, 0.05)])
-def test_what_was_placed_gains_faint_detail_and_hardly_anything_else(
+def test_what_was_placed_gains_light_and_faint_detail_and_little_else(
     strength: float, kept: float
 ) -> None:
-    """Pores stay; shadows, strands and creases of the base's own are held back."""
-    redecoded = torch.zeros(1, 3, 128, 128)
+    """Light and pores come; shadows, strands and creases of the base's own are held back."""
+    redecoded, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
     fine = strength * (-1.0) ** torch.arange(128).expand(1, 3, 128, 128)
-    inside = keep_placed(redecoded + 0.4 + fine, redecoded)[..., 8:-8, 8:-8]
-    assert inside.mean() == pytest.approx(0.08, abs=1e-3)
-    assert inside.std() == pytest.approx(kept, rel=0.25)
+    inside = keep_placed(redecoded + 0.4 + fine, redecoded, edit)[..., 8:-8, 8:-8]
+    assert inside.mean() == pytest.approx(0.4, abs=1e-3)
+    assert inside.std() == pytest.approx(kept, rel=0.4)
+    assert torch.equal(keep_placed(fine, redecoded, edit, 0), fine)
+    # A shadow as wide as a brow, in colour.
+    shadow = torch.zeros(1, 3, 128, 128)
+    shadow[:, 0, 60:68, 40:88] = -0.6
+    left = keep_placed(redecoded + shadow, redecoded, edit)
+    assert left.abs().max() < 0.35
+    # Of an eye alone hardly any light.
+    eye = torch.zeros(1, 1, 128, 128)
+    eye[..., 60:66, 30:50] = 1
+    seen = keep_placed(redecoded + 0.4 * eye, redecoded, eye)[..., 62:64, 38:42]
+    assert seen.abs().max() < 0.25
+
+
+def test_ground_that_a_head_left_stays_as_it_was_filled() -> None:
+    redecoded, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
     known = torch.ones(1, 1, 128, 128)
     known[..., :40], geometry = 0.5, torch.zeros(1, 3, 128, 128)
     geometry[..., 80:] = 0.3
-    free, _ = settle(redecoded + 0.4 + fine, redecoded, known, geometry, placed=False)
-    placed, _ = settle(redecoded + 0.4 + fine, redecoded, known, geometry, placed=True)
-    assert placed.abs().mean() < 0.5 * free.abs().mean()
-    # Ground that a head left stays as it was filled.
+    placed, _ = settle(redecoded + 0.4, redecoded, known, geometry, edit, placed=True)
     assert (placed[..., :36] == 0).all()
     assert placed[..., 48:].abs().mean() > 0.05
