@@ -182,10 +182,10 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     """Let what the assembler placed or filled stay what it is, in the light that the base sees.
 
     The base has learned from strangers' photos what light and complexion a face should have in its
-    surroundings: what is very smooth of its change is taken in full. What is finer draws everybody
-    a little more like everybody, and paints strands on lent skin, beards on chins and specks around
-    turned heads: a third of it is taken, no tint, and of fine detail what is faint
-    (``docs/training-log.md``).
+    surroundings: of what is very smooth of its change most is taken, as all of it costs likeness.
+    What is finer draws everybody a little more like everybody, and paints strands on lent skin,
+    beards on chins and specks around turned heads: a fifth of it is taken, hardly any tint, and of
+    fine detail what is faint (``docs/training-log.md``).
 
     Args:
         decoded: ``(B, 3, S, S)``, the answer.
@@ -196,14 +196,14 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     change = decoded - redecoded
     size = change.shape[-1]
     cover = _broad(edit)
-    light = _broad(change * edit) / cover.clamp_min(1e-3)
+    broad = _broad(change * edit) / cover.clamp_min(1e-3)
     # An eye alone has no light of its own that its surroundings do not have.
-    light = light * ((cover - _LEAST) / _LEAST).clamp(0, 1)
+    light = broad * (_KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1))
     near = box_blur(change, max(5, size // 16 | 1))
     fine = change - near
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
     faint = _FAINT * torch.tanh(fine / _FAINT)
-    rest = keep_tint((near - light) * _KEPT_MIDDLE + faint, torch.zeros_like(fine), edit)
+    rest = keep_tint((near - broad) * _KEPT_MIDDLE + faint, torch.zeros_like(fine), edit)
     return decoded + share * (light + rest - change)
 
 
@@ -213,7 +213,7 @@ def _broad(image: Tensor) -> Tensor:
     return box_blur(box_blur(image, width), width)
 
 
-_KEPT_MIDDLE, _FAINT, _LEAST = 0.35, 0.05, 0.2
+_KEPT_LIGHT, _KEPT_MIDDLE, _FAINT, _LEAST = 0.7, 0.2, 0.05, 0.2
 _KEPT_LOOK, _SURE = 0.9, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
