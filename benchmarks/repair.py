@@ -10,7 +10,6 @@ and the ratio.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch.utils.data import default_collate
 from facex.frc.pipeline import EditCondition, FaceXPipeline, PipelineOutput
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
+from facex.train.arguments import faces_parser
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
@@ -30,10 +30,7 @@ from facex.train.sheet import write_sheet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--codes", required=True)
+    parser = faces_parser(__doc__, codes=True)
     parser.add_argument("--teachers", required=True, type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--count", type=int, default=64)

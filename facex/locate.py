@@ -143,6 +143,11 @@ class FaceLocator:
         representation = self.ford(crop, matrix, known=known)
         return LocatedFace(pixels, photo_from_crop, crop.cpu(), representation.to("cpu"), name)
 
+    def read_crop(self, pixels: NDArray[np.uint8], name: str) -> LocatedFace:
+        """Decompose an aligned crop ``(S, S, 3)`` of any size; the crop itself is the photo."""
+        scale = pixels.shape[0] / self.crop_size
+        return self.read_aligned(pixels, Similarity.from_parts(scale=scale), name)
+
     def _align(self, pixels: NDArray[np.uint8], detection: Detection) -> Similarity:
         return self.settle(pixels, rough_frame(detection, self.crop_size))
 

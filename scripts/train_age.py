@@ -12,7 +12,6 @@ what was computed from the pictures; delete it when landmarks or shape model hav
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 
 from facex.models.mini_ford import load_mini_ford
 from facex.server.age import FEATURES, LEAST_YEARS, age_features
+from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 
@@ -148,9 +148,7 @@ def describe(years: NDArray[np.float32], ages: NDArray[np.float32], name: str) -
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
+    parser = faces_parser(__doc__)
     parser.add_argument("--ford", required=True, type=Path)
     parser.add_argument("--features", required=True, type=Path)
     parser.add_argument("--out", type=Path)

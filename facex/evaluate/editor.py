@@ -22,7 +22,6 @@ from facex.evaluate.protocols import Case, Protocol
 from facex.evaluate.store import folder_digest
 from facex.frc.pipeline import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
-from facex.imaging.warp import Similarity
 from facex.locate import LocatedFace
 from facex.models.styles import style_names
 from facex.recipes.plan import Plan, plan_recipe
@@ -126,8 +125,7 @@ class Editor:
 
     def decompose(self, pixels: Pixels, name: str) -> LocatedFace:
         """Decompose an aligned crop; the crop itself is the photo."""
-        scale = pixels.shape[0] / self.model.model.index.crop_size
-        return self.model.locator.read_aligned(pixels, Similarity.from_parts(scale=scale), name)
+        return self.model.locator.read_crop(pixels, name)
 
     def edit(self, protocol: Protocol, cases: Sequence[Case]) -> list[Edited]:
         """Do the cases of one protocol.

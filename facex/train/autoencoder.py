@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facex.models.klt import KLTAutoencoder
+from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
@@ -73,9 +73,7 @@ class AutoencoderTask:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
+    parser = faces_parser(__doc__)
     parser.add_argument("--teachers", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--start", type=Path)

@@ -12,9 +12,7 @@ into one folder, each from a ``--first`` of its own (`facex.train.shards`).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,47 +27,30 @@ from facex.editing import StepRunner, StepSettings
 from facex.ford.identity import align_for_identity
 from facex.fors.motion import geometry_of, result_geometry
 from facex.frc.pipeline import EditCondition, FaceXPipeline
-from facex.imaging.warp import Similarity
 from facex.locate import LocatedFace
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
-from facex.recipes.values import TARGET
+from facex.recipes.values import DRIVER, SOURCE, TARGET
+from facex.train.arguments import add_shards, faces_parser
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
 from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
-from facex.train.shards import Row, Shards, from_bytes, to_bytes, write_shards
+from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import TAKEN, Strangers
 
 CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
-"""Order of the channels of a stored picture."""
+"""Order of the channels of a stored picture; an edit without a true answer has the photo that was
+edited in its place."""
 _STEPS: Final = 2
 """Of the generator: one answers nearly as many do (``docs/training-log.md``)."""
 _EDITS: Final = (
-    (TAKEN["face"], "source"),
-    (TAKEN["head"], "source"),
-    (plan_step(Step.model_validate({"pose": "driver", "edit": ("head",)})), "driver"),
+    (TAKEN["face"], SOURCE),
+    (TAKEN["head"], SOURCE),
+    (plan_step(Step.model_validate({"pose": DRIVER, "edit": ("head",)})), DRIVER),
 )
 """A stranger's face, a stranger's head, a head turned like another's; and whose photo that is."""
 _SHARES: Final = (0.65, 0.15, 0.2)
-
-
-@dataclass(frozen=True)
-class Composite:
-    """One edit.
-
-    Attributes:
-        pictures: ``(11, S, S)`` in [-1, 1] (masks too), see :data:`CHANNELS`; an edit without a
-            true answer has the photo that was edited in its place.
-        points: ``(478, 3)`` landmarks of the result.
-        identity: ``(512,)`` embedding of whom it shows.
-        repair: whether ``truth`` is the answer.
-    """
-
-    pictures: Tensor
-    points: NDArray[np.floating]
-    identity: Tensor
-    repair: bool
 
 
 class _Recorder(StepRunner):
@@ -107,27 +88,22 @@ class CompositeMaker:
         self.edits, self.seed = edits, seed
         self.runner = _Recorder(model.pipeline, {}, model.styled, model.model.ford)
 
-    def make(self, number: int) -> Composite:
-        """Composite ``number``, the same whoever asks."""
+    def make(self, number: int) -> Row:
+        """Composite ``number``, the same whoever asks.
+
+        Returns:
+            ``pictures``: see :data:`CHANNELS`; ``points`` (478, 3): landmarks of the result;
+            ``identity`` (512,): embedding of whom it shows; ``repair``: whether there is an answer.
+        """
         rng = np.random.default_rng([self.seed, number, 2])
         self.maker.rng = rng
         return self._edit(rng) if rng.random() < self.edits else self._repair(number)
-
-    def row(self, number: int) -> Row:
-        """Composite ``number`` as it is stored."""
-        made = self.make(number)
-        return {
-            "pictures": to_bytes(made.pictures),
-            "points": made.points.astype(np.float16),
-            "identity": made.identity.half().numpy(),
-            "repair": made.repair,
-        }
 
     def _identity(self, face: Tensor, points: NDArray[np.floating]) -> Tensor:
         landmarks = torch.from_numpy(np.asarray(points, np.float32))[None]
         return self.embed(align_for_identity(face / 2 + 0.5, landmarks))[0]
 
-    def _repair(self, number: int) -> Composite:
+    def _repair(self, number: int) -> Row:
         sample = self.maker.sample()
         row = sample["row"]
         kind = PLANS[sample["kind"]][0]
@@ -141,13 +117,13 @@ class CompositeMaker:
             whole = pipeline.answer(condition, output, placed=kind in PLACED).composite
             points = self.maker.codes.points(row)
             identity = self._identity(condition.target, points)
-        return Composite(_stack(condition, whole), points, identity, True)
+        return _row(condition, whole, points, identity, repair=True)
 
     def _located(self, row: int) -> LocatedFace:
         pixels = np.asarray(self.maker.cache.faces[int(self.maker.arrays["index"][row])])
-        return self.model.locator.read_aligned(pixels, Similarity.from_parts(scale=1.0), "face")
+        return self.model.locator.read_crop(pixels, "face")
 
-    def _edit(self, rng: np.random.Generator) -> Composite:
+    def _edit(self, rng: np.random.Generator) -> Row:
         count = len(self.maker.codes)
         target = self._located(int(rng.integers(count)))
         plan, role = _EDITS[int(rng.choice(len(_EDITS), p=_SHARES))]
@@ -158,15 +134,29 @@ class CompositeMaker:
         located = {TARGET: target, **others}
         shapes = {name: geometry_of(face.representation) for name, face in located.items()}
         points = result_geometry(plan.motion, shapes).landmarks[0].numpy()
-        shown = others.get("source", target)
+        shown = others.get(SOURCE, target)
         with torch.inference_mode():
             identity = self._identity(shown.crop, shown.representation.landmarks[0].numpy())
-        return Composite(_stack(condition, whole), points, identity, False)
+        return _row(condition, whole, points, identity, repair=False)
 
 
-def _stack(condition: EditCondition, composite: Tensor) -> Tensor:
-    masks = [condition.known * 2 - 1, condition.edit * 2 - 1]
-    return torch.cat([composite, condition.target, *masks, condition.geometry], 1)[0]
+def _row(
+    condition: EditCondition,
+    composite: Tensor,
+    points: NDArray[np.floating],
+    identity: Tensor,
+    *,
+    repair: bool,
+) -> Row:
+    masks = {name: getattr(condition, name)[0] for name in ("known", "edit", "geometry")}
+    return {
+        "pictures": pack(
+            {"composite": composite[0], "truth": condition.target[0], **masks}, CHANNELS
+        ),
+        "points": points.astype(np.float16),
+        "identity": identity.half().numpy(),
+        "repair": repair,
+    }
 
 
 class Composites(Shards):
@@ -179,11 +169,7 @@ class Composites(Shards):
 
     def batch(self, numbers: NDArray[np.integer]) -> dict[str, Tensor]:
         """Rows as tensors: pictures in [-1, 1], masks in [0, 1]."""
-        whole = from_bytes(np.stack([self.pictures(int(number)) for number in numbers]))
-        parts = whole.split(list(CHANNELS.values()), 1)
-        batch = dict(zip(CHANNELS, parts, strict=True))
-        for name in ("known", "edit"):
-            batch[name] = batch[name] / 2 + 0.5
+        batch = unpack(np.stack([self.pictures(int(number)) for number in numbers]), CHANNELS)
         for name in ("points", "identity", "repair"):
             batch[name] = torch.from_numpy(self.values(name, numbers))
         batch["points"], batch["identity"] = batch["points"].float(), batch["identity"].float()
@@ -192,16 +178,11 @@ class Composites(Shards):
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--codes", required=True)
+    parser = faces_parser(__doc__, codes=True)
+    add_shards(parser)
     parser.add_argument("--teachers", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--model")
     parser.add_argument("--strangers", type=Path, help="folder of facex.train.strangers")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=4096)
     parser.add_argument("--edits", type=float, default=0.3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -211,7 +192,7 @@ def main() -> None:
     maker = SampleMaker(cache, codes, 0, strangers=strangers)
     embed = Teachers(args.teachers).net("id_edgeface_xs")
     composites = CompositeMaker(FaceX.from_pretrained(args.model), maker, embed, args.edits)
-    write_shards(args.out, args.first, args.count, composites.row)
+    write_shards(args.out, args.first, args.count, composites.make)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ an existing file are kept, so that a better identity network does not cost anoth
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from facex.ford.decompose import FORD
 from facex.ford.motion import MotionExtractor
 from facex.ford.representation import EXTRACTED_FIELDS
 from facex.models.mini_ford import load_mini_ford
+from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 
@@ -57,9 +57,7 @@ def encode(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
+    parser = faces_parser(__doc__)
     parser.add_argument("--ford", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--limit", type=int, default=100_000)

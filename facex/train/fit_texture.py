@@ -9,7 +9,6 @@ so far: principal components of incomplete data by expectation and maximisation 
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from facex.geometry.albedo import AlbedoModel, bare_face, measure, mirror_values
+from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 from facex.train.samples import Codes
@@ -88,10 +88,7 @@ def fit(values: Tensor, weights: Tensor, size: int, seed: int = 0) -> AlbedoMode
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--codes", required=True)
+    parser = faces_parser(__doc__, codes=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from facex.ford.motion import MotionNet
 from facex.models.int8 import load_state
 from facex.train import augment
+from facex.train.arguments import faces_parser
 from facex.train.augment import mirror_permutation, to_float
 from facex.train.detection import DetectionTask
 from facex.train.distill import Batch, LoopConfig, train_loop
@@ -197,10 +197,8 @@ TASKS: dict[str, Callable[[FaceCache, int], Any]] = {
 
 def main() -> None:
     """Command line of the trainer."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = faces_parser(__doc__)
     parser.add_argument("network", choices=sorted(TASKS))
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--start", type=Path, help="continue from this folder's weights")
     parser.add_argument(

@@ -33,6 +33,7 @@ from facex.train.disharmony import disharmonize, features
 from facex.train.generator import Share
 from facex.train.make_cache import Teachers
 from facex.train.sheet import write_sheet
+from facex.train.windows import cut
 
 _LEAST_AREA: Final = 400.0
 """Pixels that an edit counts at least."""
@@ -284,12 +285,7 @@ class HarmonizerTrainer:
         half = (len(shown) + 1) // 2
         side = config.window
         windows = [_window(batch, number, side, self.step) for number in range(half)]
-        one, other = (
-            torch.stack(
-                [image[n][:, y : y + side, x : x + side] for n, (y, x) in enumerate(windows)]
-            )
-            for image in (shown, answer)
-        )
+        one, other = (cut(image[:half], windows, side) for image in (shown, answer))
         distance = self.lpips(one / 2 + 0.5, other / 2 + 0.5)
         losses["lpips"] = config.perceptual_weight * (distance * trust[:half, 0, 0, 0]).mean()
         if config.identity_weight > 0:

@@ -10,7 +10,6 @@ is 255, which training leaves out (self-training with a confidence threshold).
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from facex.ford.parsing import ParsingNet
 from facex.models.mini_ford import load_network
+from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
 from facex.types import PARSING_MIRROR
@@ -64,9 +64,7 @@ def _both_sides(net: ParsingNet, images: Tensor) -> Tensor:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
+    parser = faces_parser(__doc__)
     parser.add_argument("--parser", required=True, type=Path)
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)

@@ -39,7 +39,7 @@ from facex.train import augment
 from facex.train.facecache import FaceCache
 from facex.train.holes import random_hole
 from facex.train.relit import relit
-from facex.train.strangers import TAKEN, Strangers
+from facex.train.strangers import BROUGHT, TAKEN, Strangers
 from facex.types import PARSING_MIRROR, REGIONS
 
 Floats = NDArray[np.float32]
@@ -70,24 +70,9 @@ def _step(**fields: Any) -> Plan:
 
 
 # A view of the same person: what differs is light, none of it complexion.
-_SWAP: Final = {
-    "identity": "source",
-    "texture": "target",
-    "regions": {"face": "source", "glasses": "source"},
-}
 PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
-    ("face", 0.28, _step(**_SWAP, edit=("face", "glasses"))),
-    (
-        "head",
-        0.13,
-        _step(
-            identity="source",
-            texture="target",
-            hair="source",
-            regions={"head": "source"},
-            edit=("head",),
-        ),
-    ),
+    ("face", 0.28, _step(**BROUGHT["face"], texture="target")),
+    ("head", 0.13, _step(**BROUGHT["head"], texture="target")),
     ("turn", 0.16, _step(pose="driver", expression="driver", gaze="driver", edit=("head",))),
     ("hole", 0.2, _step(edit="mask")),
     # Where little may change, colours must fit exactly.
@@ -281,14 +266,16 @@ class SampleMaker:
         rng = self.rng
         kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
         name, _, plan = PLANS[kind]
+        returned = False
         if row is None:
             paired = len(self.paired) and rng.random() < _PAIRED
             row = int(rng.choice(self.paired) if paired else rng.integers(len(self.codes)))
             stored = self.strangers.rows.get(name, ()) if self.strangers is not None else ()
             if len(stored) and rng.random() < _RETURNED:
-                row = int(rng.choice(stored))
-                return self._sample(row, kind, self._returned(self.face(row), row, name))
+                row, returned = int(rng.choice(stored)), True
         true = self.face(row)
+        if returned:
+            return self._sample(true, row, kind, self._returned(true, row, name))
         if name == "hole":
             reference = self._hole(true)
         elif name == "drawn":
@@ -302,17 +289,16 @@ class SampleMaker:
             reference = self._turned(true, row, plan, "gaze" if name == "look" else "any")
         else:
             reference = self._swapped(true, row, plan, "pose" if name == "part" else "any")
-        return self._sample(row, kind, self._disturb(reference, true))
+        return self._sample(true, row, kind, self._disturb(reference, true))
 
-    def _sample(self, row: int, kind: int, reference: ReferenceImage) -> Sample:
-        true, rng = self.face(row), self.rng
+    def _sample(self, true: FacePicture, row: int, kind: int, reference: ReferenceImage) -> Sample:
         return {
             "target": _chw(true.pixels),
             "reference": _chw(reference.image),
             "known": torch.from_numpy(reference.known)[None],
             "edit": torch.from_numpy(reference.edit)[None],
             "geometry": torch.from_numpy(reference.geometry),
-            "inputs": self.codes.inputs(row, rng),
+            "inputs": self.codes.inputs(row, self.rng),
             "present": self.codes.present(row),
             "kind": kind,
             "row": row,

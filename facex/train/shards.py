@@ -86,19 +86,28 @@ class Shards:
 
     def values(self, key: str, numbers: Sequence[int] | NDArray[np.integer] | None = None) -> Any:
         """That value of several rows, of all by default, ``(n, ...)``."""
-        chosen = range(len(self)) if numbers is None else numbers
-        return np.stack([self.value(key, int(number)) for number in chosen])
+        if numbers is None:
+            return np.concatenate([rows[key] for _, rows in self._shards.values()])
+        return np.stack([self.value(key, int(number)) for number in numbers])
 
 
-def to_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Pictures in [-1, 1] as they are stored."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+def pack(parts: Mapping[str, Tensor], channels: Mapping[str, int]) -> NDArray[np.uint8]:
+    """Pictures in [-1, 1] and masks in [0, 1], ``(C, S, S)`` each, as one array of bytes.
+
+    Args:
+        parts: by name.
+        channels: how many each has, in the order in which they are stored; one is a mask.
+    """
+    whole = torch.cat([parts[n] * 2 - 1 if c == 1 else parts[n] for n, c in channels.items()])
+    return ((whole.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def from_bytes(pictures: NDArray[np.uint8]) -> Tensor:
-    """Stored pictures in [-1, 1]."""
+def unpack(pictures: NDArray[np.uint8], channels: Mapping[str, int]) -> dict[str, Tensor]:
+    """The parts of ``(..., C, S, S)`` bytes; the inverse of :func:`pack`, to half a level."""
     # A copy, as stored arrays are read-only.
-    return torch.from_numpy(np.array(pictures)).float() / 127.5 - 1
+    whole = torch.from_numpy(np.array(pictures)).float() / 127.5 - 1
+    parts = zip(channels.items(), whole.split(list(channels.values()), -3), strict=True)
+    return {name: part / 2 + 0.5 if count == 1 else part for (name, count), part in parts}
 
 
 def _name(first: int) -> str:

@@ -10,7 +10,6 @@ cores samples are stored, and seen several times.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +17,10 @@ import cv2
 import numpy as np
 import torch
 
+from facex.train.arguments import add_shards, faces_parser
 from facex.train.facecache import FaceCache
 from facex.train.samples import Codes, Sample, SampleMaker
-from facex.train.shards import Row, Shards, from_bytes, to_bytes, write_shards
+from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import Strangers
 
 CHANNELS: Final = {"target": 3, "reference": 3, "known": 1, "edit": 1, "geometry": 3}
@@ -29,9 +29,7 @@ CHANNELS: Final = {"target": 3, "reference": 3, "known": 1, "edit": 1, "geometry
 
 def row_of(sample: Sample) -> Row:
     """A sample as it is stored: its codes are known by their row."""
-    masks = [sample[name] * 2 - 1 for name in ("known", "edit")]
-    whole = torch.cat([sample["target"], sample["reference"], *masks, sample["geometry"]])
-    return {"pictures": to_bytes(whole), "row": sample["row"], "kind": sample["kind"]}
+    return {"pictures": pack(sample, CHANNELS), "row": sample["row"], "kind": sample["kind"]}
 
 
 class StoredSamples(Shards):
@@ -45,25 +43,17 @@ class StoredSamples(Shards):
             codes: that it was made with.
             rng: of the light that the colours of its regions are seen in.
         """
-        parts = from_bytes(self.pictures(number)).split(list(CHANNELS.values()))
-        sample: Sample = dict(zip(CHANNELS, parts, strict=True))
-        for name in ("known", "edit"):
-            sample[name] = sample[name] / 2 + 0.5
         row = int(self.value("row", number))
         codes_of = {"inputs": codes.inputs(row, rng), "present": codes.present(row)}
-        return {**sample, **codes_of, "kind": int(self.value("kind", number)), "row": row}
+        parts = unpack(self.pictures(number), CHANNELS)
+        return {**parts, **codes_of, "kind": int(self.value("kind", number)), "row": row}
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--codes", required=True)
-    parser.add_argument("--out", required=True, type=Path)
+    parser = faces_parser(__doc__, codes=True)
+    add_shards(parser)
     parser.add_argument("--strangers", type=Path, help="folder of facex.train.strangers")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=4096)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

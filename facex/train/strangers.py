@@ -12,7 +12,6 @@ and its answer is the photo. `facex.train.samples` makes such samples of what is
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
@@ -24,42 +23,36 @@ from numpy.typing import NDArray
 from facex.api import FaceX
 from facex.editing import StepRunner, StepSettings
 from facex.fors.region_masks import FacePicture
-from facex.imaging.warp import Similarity
-from facex.locate import LocatedFace
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.recipes.values import SOURCE
+from facex.train.arguments import add_shards, faces_parser
 from facex.train.facecache import FaceCache
-from facex.train.shards import Shards, write_shards
+from facex.train.shards import Row, Shards, write_shards
 
 _HEADS: Final = 0.3
 """Share of whole heads."""
 _STEPS: Final = 2
 """Of the generator: one answers nearly as many do (``docs/training-log.md``)."""
-TAKEN: Final[dict[str, Plan]] = {
-    "face": plan_step(
-        Step.model_validate(
-            {
-                "identity": "source",
-                "texture": "source",
-                "regions": {"face": "source", "glasses": "source"},
-                "edit": ("face", "glasses"),
-            }
-        )
-    ),
-    "head": plan_step(
-        Step.model_validate(
-            {
-                "identity": "source",
-                "texture": "source",
-                "hair": "source",
-                "regions": {"head": "source"},
-                "edit": ("head",),
-            }
-        )
-    ),
+BROUGHT: Final[dict[str, dict[str, Any]]] = {
+    "face": {
+        "identity": "source",
+        "regions": {"face": "source", "glasses": "source"},
+        "edit": ("face", "glasses"),
+    },
+    "head": {
+        "identity": "source",
+        "hair": "source",
+        "regions": {"head": "source"},
+        "edit": ("head",),
+    },
 }
-"""What a stranger brings: the steps of the tasks ``swap`` and ``head-swap``."""
+"""What comes from another photo with a face or a head, complexion aside: fields of a step."""
+TAKEN: Final[dict[str, Plan]] = {
+    taken: plan_step(Step.model_validate({**fields, "texture": "source"}))
+    for taken, fields in BROUGHT.items()
+}
+"""A stranger's face and head, with their complexion."""
 
 
 class StrangerMaker:
@@ -78,10 +71,7 @@ class StrangerMaker:
         self.model, self.cache, self.index, self.seed = model, cache, index, seed
         self.runner = StepRunner(model.pipeline, {}, model.styled, model.model.ford)
 
-    def _located(self, pixels: NDArray[np.uint8]) -> LocatedFace:
-        return self.model.locator.read_aligned(pixels, Similarity.from_parts(scale=1.0), "face")
-
-    def make(self, number: int) -> dict[str, Any]:
+    def make(self, number: int) -> Row:
         """Photo ``number``, the same whoever asks.
 
         Returns:
@@ -93,12 +83,14 @@ class StrangerMaker:
         row, other = (int(n) for n in rng.choice(len(self.index), 2, replace=False))
         head = bool(rng.random() < _HEADS)
         plan = TAKEN["head" if head else "face"]
+        locator = self.model.locator
         target, source = (
-            self._located(np.asarray(self.cache.faces[int(self.index[n])])) for n in (row, other)
+            locator.read_crop(np.asarray(self.cache.faces[int(self.index[n])]), "face")
+            for n in (row, other)
         )
         settings = StepSettings(seed=int(rng.integers(2**31)), steps=_STEPS)
         photo = self.runner.run([target], {SOURCE: source}, {}, plan, None, settings).photo
-        seen = self._located(photo).representation
+        seen = locator.read_crop(photo, "face").representation
         return {
             "row": row,
             "head": head,
@@ -140,14 +132,9 @@ class Strangers:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", required=True)
-    parser.add_argument("--index", required=True)
-    parser.add_argument("--codes", required=True)
-    parser.add_argument("--out", required=True, type=Path)
+    parser = faces_parser(__doc__, codes=True)
+    add_shards(parser)
     parser.add_argument("--model")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,19 +43,27 @@ def edit_windows(
     inside = F.avg_pool2d(face.float(), downscale).flatten(1).cpu() + 1e-3
     about_face = torch.rand(len(edit), 1, generator=generator) < 0.5
     places = torch.multinomial(torch.where(about_face, edit * inside, edit), 1, generator=generator)
-    corners = [
-        [min(max(place - cells // 2, 0), most - cells) for place in divmod(int(cell), most)]
-        for cell in places
-    ]
-
-    def cut(images: Tensor) -> Tensor:
+    centres = [divmod(int(cell), most) for cell in places]
+    corners = np.clip(np.array(centres) - cells // 2, 0, most - cells).tolist()
+    found = {}
+    for name, images in parts.items():
         scale = images.shape[-1] // most
-        return torch.stack(
-            [
-                image[..., y * scale : (y + cells) * scale, x * scale : (x + cells) * scale]
-                for image, (y, x) in zip(images, corners, strict=True)
-            ]
-        )
-
+        found[name] = cut(images, [(y * scale, x * scale) for y, x in corners], cells * scale)
     inner = slice(margin * downscale, (cells - margin) * downscale)
-    return {name: cut(images) for name, images in parts.items()}, inner
+    return found, inner
+
+
+def cut(images: Tensor, corners: Sequence[tuple[int, int]], side: int) -> Tensor:
+    """Squares of ``(B, C, S, S)``, one of each: ``(B, C, side, side)``.
+
+    Args:
+        images: to cut.
+        corners: upper and left border of each square.
+        side: of the squares.
+    """
+    return torch.stack(
+        [
+            image[..., y : y + side, x : x + side]
+            for image, (y, x) in zip(images, corners, strict=True)
+        ]
+    )

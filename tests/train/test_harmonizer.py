@@ -12,28 +12,30 @@ import torch
 
 from facex.errors import OptionError
 from facex.frc.harmonizer import Harmonizer
-from facex.train.composites import Composites
+from facex.train.composites import CHANNELS, Composites
 from facex.train.disharmony import disharmonize
 from facex.train.harmonizer import HarmonizerConfig, HarmonizerTrainer, mirrored
-from facex.train.shards import Row, to_bytes, write_shard
+from facex.train.shards import Row, pack, write_shard
 from tests.fors import made_up
 from tests.tiny import seeded
 
 SIZE = 64
 
 
-def pictures(seed: int) -> torch.Tensor:
+def pictures(seed: int) -> dict[str, torch.Tensor]:
     """A photo in which the edit came out too bright, with its masks."""
     with seeded(seed):
         truth = torch.rand(3, SIZE, SIZE) - 0.5
     edit = torch.zeros(1, SIZE, SIZE)
     edit[:, 16:48, 16:48] = 1
-    return torch.cat([truth + 0.3 * edit, truth, edit * 0 + 1, edit * 2 - 1, truth * 0])
+    known, geometry = torch.ones_like(edit), torch.zeros_like(truth)
+    parts = (truth + 0.3 * edit, truth, known, edit, geometry)
+    return dict(zip(CHANNELS, parts, strict=True))
 
 
 def row(seed: int) -> Row:
     return {
-        "pictures": to_bytes(pictures(seed)),
+        "pictures": pack(pictures(seed), CHANNELS),
         "points": made_up.geometry(0, 0, SIZE).landmarks[0].numpy(),
         "identity": np.ones(512),
         "repair": seed % 2 == 0,
@@ -69,9 +71,9 @@ def test_untrained_it_changes_nothing_and_never_anything_outside() -> None:
 def test_shards_give_back_what_was_written_and_new_ones_are_found(shards: Path) -> None:
     data = Composites(shards)
     batch = data.batch(np.array([1, 2]))
-    expected = torch.stack([pictures(1), pictures(2)])
-    assert torch.allclose(batch["composite"], expected[:, :3], atol=0.005)
-    assert torch.allclose(batch["truth"], expected[:, 3:6], atol=0.005)
+    for name in ("composite", "truth"):
+        expected = torch.stack([pictures(seed)[name] for seed in (1, 2)])
+        assert torch.allclose(batch[name], expected, atol=0.005)
     assert batch["edit"].unique().tolist() == [0, 1]
     assert batch["repair"].tolist() == [False, True]
     write_shard(shards, 4, [row(4)])

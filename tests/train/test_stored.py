@@ -10,15 +10,13 @@ import torch
 from PIL import Image
 
 import facex
-from facex.detect.choose import FaceChoice
-from facex.imaging.read import read_photo
-from facex.imaging.warp import Similarity
 from facex.train.facecache import FaceCache
 from facex.train.generator import Samples
 from facex.train.samples import PLANS, Codes, SampleMaker
-from facex.train.shards import SHARD, Shards, to_bytes, write_shard, write_shards
+from facex.train.shards import SHARD, Shards, write_shard, write_shards
 from facex.train.stored import StoredSamples, row_of
 from facex.train.strangers import StrangerMaker, Strangers
+from tests.evaluate.aligned import aligned
 from tests.train.test_trainer import assert_same, config, data
 
 __all__ = ["data"]
@@ -45,10 +43,8 @@ def test_shards_that_are_there_are_left_alone_and_half_written_ones_are_not_read
 def test_a_strangers_face_is_put_into_a_photo(
     mini: facex.FaceX, astronaut: Image.Image, hopper: Image.Image
 ) -> None:
-    located = [
-        mini.locator.find(read_photo(image), FaceChoice())[0] for image in (astronaut, hopper)
-    ]
-    faces = np.stack([to_bytes(face.crop[0]).transpose(1, 2, 0) for face in located])
+    faces = np.stack([np.asarray(aligned(mini, photo)) for photo in (astronaut, hopper)])
+    located = [mini.locator.read_crop(face, "face") for face in faces]
     cache = FaceCache(Path(), faces, np.array(["a", "b"]), [{}, {}], np.zeros(0), np.zeros(0))
     photos = StrangerMaker(mini, cache, np.arange(2))
     made = photos.make(1)
@@ -58,7 +54,7 @@ def test_a_strangers_face_is_put_into_a_photo(
     # The photo's own motion, the other's features.
     own, other = (located[n].representation for n in (row, 1 - row))
     assert np.abs(made["landmarks"] - own.landmarks[0].numpy()).mean() < 8
-    seen = mini.locator.read_aligned(made["pictures"], Similarity.from_parts(scale=1.0), "it")
+    seen = mini.locator.read_crop(made["pictures"], "it")
     identity = seen.representation.identity[0]
     assert float(identity @ other.identity[0]) > float(identity @ own.identity[0])
 
