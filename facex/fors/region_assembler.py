@@ -23,7 +23,7 @@ from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_s
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
-from facex.fors.mouth_edit import close_lips, keep_teeth
+from facex.fors.mouth_edit import mend_mouth, shown_mouth
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -253,17 +253,18 @@ class RegionAssembler:
     def _mend_mouth(
         self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
     ) -> tuple[Floats, Floats]:
-        """Teeth are not stretched where the target's own mouth opens; shut lips have a shadow."""
+        """Teeth are not stretched, and whose mouth was shut gets some; shut lips have a shadow."""
         name, skin = self.plan.pixels[Region.LIPS], regions.get(Region.SKIN)
         if name not in self.pictures or (name == TARGET and self.still):
             return image, cover
-        source, size = self.pictures[name], image.shape[0]
-        pixels = self._pixels(name)
-        own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
-        place = scale_points(self.result, size / self._crop)
-        if name == TARGET and skin is not None:
-            image, cover = keep_teeth(image, cover, skin, pixels, own, place)
-        return close_lips(image, own, place), cover
+        place = scale_points(self.result, image.shape[0] / self._crop)
+        own = shown_mouth(self.pictures[name], self._pixels(name), lit=True)
+        motion, lender = self.plan.motion, None
+        if motion.expression in self.pictures and not motion.blendshapes:
+            lit = motion.expression == TARGET == self.plan.factors[Factor.LIGHT]
+            shows = self.pictures[motion.expression]
+            lender = shown_mouth(shows, self._pixels(motion.expression), lit=lit)
+        return mend_mouth(image, cover, skin, own, place, lender, keep=name == TARGET)
 
     @property
     def _crop(self) -> int:

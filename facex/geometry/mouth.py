@@ -53,14 +53,23 @@ def mean_mouths() -> Floats:
     ) / np.float32(UNIT)
 
 
-def mouth_grid(points: NDArray[np.floating]) -> tuple[Floats, float]:
-    """Places ``(24, 48, 2)`` between the inner lips of ``(478, 2 or 3)``, and the openness."""
+def mouth_grid(points: NDArray[np.floating], shape: tuple[int, int] = GRID) -> tuple[Floats, float]:
+    """Places between the inner lips, from lip to lip and from corner to corner, and the openness.
+
+    Args:
+        points: ``(478, 2 or 3)``.
+        shape: rows and columns.
+
+    Returns:
+        ``(rows, columns, 2)`` in the points' unit, and the mouth's height over its width.
+    """
+    rows, columns = shape
     ring = np.asarray(points, np.float64)[list(LIPS_INNER), :2]
     half = len(ring) // 2
     right, left = ring[0], ring[half]
     width = max(float(np.linalg.norm(left - right)), 1e-6)
     axis = (left - right) / width
-    across = (np.arange(GRID[1]) + 0.5) / GRID[1]
+    across = (np.arange(columns) + 0.5) / columns
 
     def curve(line: NDArray[np.float64]) -> NDArray[np.float64]:
         place = (line - right) @ axis / width
@@ -69,8 +78,8 @@ def mouth_grid(points: NDArray[np.floating]) -> tuple[Floats, float]:
 
     upper = curve(ring[: half + 1])
     lower = curve(np.concatenate([ring[half:], ring[:1]]))
-    down = ((np.arange(GRID[0]) + 0.5) / GRID[0])[:, None, None]
-    gap = float(np.linalg.norm((lower - upper)[GRID[1] // 2]))
+    down = ((np.arange(rows) + 0.5) / rows)[:, None, None]
+    gap = float(np.linalg.norm((lower - upper)[columns // 2]))
     return (upper + (lower - upper) * down).astype(np.float32), gap / width
 
 
@@ -110,7 +119,7 @@ def draw_mouth(
         skin: (3,) mean colour of the face's skin, RGB in [0, 1].
         dropped: 1 for a cavity, 0 for a smile's teeth; None judges by the lips.
     """
-    grid, openness = mouth_grid(points)
+    _, openness = mouth_grid(points)
     means = mean_mouths()
     dropped = _dropped(points) if dropped is None else dropped
     openness += dropped * (max(_DROPPED[0] * openness, _DROPPED[1]) - openness)
@@ -119,7 +128,19 @@ def draw_mouth(
     texture = means[low] * np.float32(1 - share) + means[low + 1] * np.float32(share)
     # Teeth do not darken with the skin, only with the light.
     light = np.sqrt(max(float(skin.mean()), 0.02) / float(_TYPICAL_SKIN.mean()))
-    texture = texture * (skin + _TYPICAL_SKIN * np.float32(light)) / 2
+    texture = np.asarray(texture * (skin + _TYPICAL_SKIN * np.float32(light)) / 2, np.float32)
+    return paint_mouth(texture, points, size)
+
+
+def paint_mouth(texture: Floats, points: NDArray[np.floating], size: int) -> Floats:
+    """A mouth's inside in its place ``(S, S, 3)``, 0 elsewhere.
+
+    Args:
+        texture: ``(rows, columns, 3)`` in [0, 1], on the places of :func:`mouth_grid`.
+        points: ``(478, 2 or 3)`` in pixels.
+        size: side of the picture in pixels.
+    """
+    grid, _ = mouth_grid(points, texture.shape[:2])
     low_xy, high_xy = grid.reshape(-1, 2).min(0), grid.reshape(-1, 2).max(0)
     left, top = np.maximum(np.floor(low_xy).astype(int) - 2, 0)
     right, bottom = np.minimum(np.ceil(high_xy).astype(int) + 3, size)
@@ -136,15 +157,16 @@ def draw_mouth(
 
 def _inverse(grid: Floats, places: Floats) -> Floats:
     """Texture coordinates ``(h, w, 2)`` of picture places, columns of the grid being straight."""
+    rows, across = grid.shape[:2]
     right, left = grid[:, 0].mean(0), grid[:, -1].mean(0)
     axis = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
-    origin = right - axis * np.linalg.norm(left - right) / (2 * (GRID[1] - 1))
-    width = np.linalg.norm(left - right) * GRID[1] / (GRID[1] - 1)
-    u = np.clip((places - origin) @ axis / max(float(width), 1e-6) * GRID[1] - 0.5, 0, GRID[1] - 1)
+    origin = right - axis * np.linalg.norm(left - right) / (2 * (across - 1))
+    width = np.linalg.norm(left - right) * across / (across - 1)
+    u = np.clip((places - origin) @ axis / max(float(width), 1e-6) * across - 0.5, 0, across - 1)
     normal = np.array([-axis[1], axis[0]], np.float32)
-    columns = np.arange(GRID[1])
+    columns = np.arange(across)
     upper = np.interp(u, columns, (grid[0] - origin) @ normal)
     lower = np.interp(u, columns, (grid[-1] - origin) @ normal)
     height = np.where(np.abs(lower - upper) < 1e-3, 1e-3, lower - upper)
-    v = ((places - origin) @ normal - upper) / height * (GRID[0] - 1)
-    return np.stack([u, np.clip(v, 0, GRID[0] - 1)], -1).astype(np.float32)
+    v = ((places - origin) @ normal - upper) / height * (rows - 1)
+    return np.stack([u, np.clip(v, 0, rows - 1)], -1).astype(np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teeth keep their size when a mouth is opened wider, and nothing happens to other mouths."""
+"""Teeth keep their size when a mouth is opened wider, a shut one gets some, others stay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facex.fors.mouth_edit import close_lips, keep_teeth
+from facex.fors.mouth_edit import ShownMouth, close_lips, keep_teeth, lend_teeth
 from facex.geometry.mouth import mouth_mask
 from facex.geometry.topology import LIPS_INNER
 from tests.fors import made_up
@@ -58,6 +58,34 @@ def test_mouths_that_open_no_wider_or_were_shut_are_left_alone(before: float, af
     known = np.ones((SIZE, SIZE), np.float32)
     found, _ = keep_teeth(photo, known, known, photo, opened(before), opened(after))
     assert found is photo
+
+
+def lent(
+    own: float, theirs: float, after: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """A grey mouth, the lender's striped one, and what the first becomes."""
+    grey, known = np.full((SIZE, SIZE, 3), 0.7, np.float32), np.ones((SIZE, SIZE), np.float32)
+    shut = ShownMouth(grey, opened(own), None, True)
+    lender = ShownMouth(striped(opened(theirs)), opened(theirs), None, True)
+    return grey, lender.pixels, lend_teeth(grey, known, known, shut, lender, opened(after))[0]
+
+
+@pytest.mark.parametrize("own", [0.0, 0.1])
+def test_a_mouth_whose_photo_shows_it_shut_or_smaller_gets_the_lenders_teeth(own: float) -> None:
+    grey, lender, found = lent(own, 0.3, 0.3)
+    ring = opened(0.3)[list(LIPS_INNER)]
+    x, rows = round(float(ring[len(ring) // 4, 0])), slice(int(ring[0, 1]) + 2, int(ring[0, 1]) + 8)
+    assert np.abs(found[rows, x] - lender[rows, x]).mean() < 0.15
+    outside = mouth_mask(opened(0.3), SIZE) == 0
+    assert np.array_equal(found[outside], grey[outside])
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "after"), [(0.3, 0.3, 0.3), (0.0, 0.3, 0.0), (0.0, 0.02, 0.3)]
+)
+def test_nothing_is_lent_without_need_or_means(own: float, theirs: float, after: float) -> None:
+    grey, _, found = lent(own, theirs, after)
+    assert found is grey
 
 
 def test_lips_that_a_smile_held_apart_are_told_apart_when_shut() -> None:
