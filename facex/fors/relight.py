@@ -150,7 +150,7 @@ def match_light(
     target_skin: Floats,
     *,
     keep: bool = True,
-    spread: tuple[float, float] = (0.75, 1.35),
+    spread: tuple[float, float] = (0.85, 1.2),
     shading: float = 0.7,
 ) -> ColourMap | None:
     """The map that gives a warped source the light of the target.

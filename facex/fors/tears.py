@@ -18,6 +18,11 @@ TORN: Final = 3.0
 """Source pixels (of a 256 px crop) between neighbours above which a warp is torn there."""
 
 
+_HALF_KNOWN: Final = 0.8
+"""Known less than this, a speck is a hole: what the other half of a face lends counts as .57, and
+where the mesh folds over itself single pixels of it are of anything."""
+
+
 def mend_tears(image: Floats, cover: Floats, field: WarpField) -> tuple[Floats, Floats]:
     """Soften the line along which a turned head covers what is behind it.
 
@@ -67,7 +72,7 @@ def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
         Both; a closed hole counts as half known.
     """
     unit = image.shape[1] / 256
-    hole = (known < 0.5).astype(np.uint8)
+    hole = (known < _HALF_KNOWN).astype(np.uint8)
     side = 2 * max(1, round(1.5 * unit)) + 1
     large = cv2.morphologyEx(hole, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
     # Rims of large holes belong to them.
@@ -79,7 +84,8 @@ def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
     around = cv2.GaussianBlur(image * known[..., None], (0, 0), 1.5 * unit)
     small &= weight[..., 0] > 0.02
     filled = np.where(small[..., None], around / np.maximum(weight, 0.02), image)
-    return np.asarray(filled, np.float32), np.where(small, np.float32(0.5), known)
+    trust = np.where(small, np.maximum(known, np.float32(0.5)), known)
+    return np.asarray(filled, np.float32), np.asarray(trust, np.float32)
 
 
 def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Floats, Floats]:
@@ -104,7 +110,9 @@ def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Fl
     seen = area * (cover > 0.95) * (glasses > 0.95)
     if seen.sum() == 0:
         return image, cover
-    share = cv2.GaussianBlur(area, (0, 0), 0.7 * unit) * area * (1 - seen)
+    # Soft towards its rim, where a hard one would show as stairs.
+    soft = np.asarray(cv2.GaussianBlur(area, (0, 0), unit), np.float32)
+    soft = np.clip(2 * soft - 1, 0, 1)
     filled = push_pull(image, np.ascontiguousarray(seen, np.float32))
-    mended = image + (filled - image) * share[..., None]
-    return np.asarray(mended, np.float32), np.maximum(cover, area)
+    mended = image + (filled - image) * (soft * (1 - seen))[..., None]
+    return np.asarray(mended, np.float32), np.maximum(cover, soft)
