@@ -3,7 +3,7 @@
 
 A warp stretches what is between the lips, and with it the teeth. Here they stay what they are: the
 inside of the photo's mouth moves with the skull, and what opens below is the mean mouth's cavity.
-Where a photo shows no teeth, or too few, they are those of the face that the expression is from.
+Where a photo shows no teeth, or too few, they are those of the person replaced, in their light.
 Lips that a smile held apart meet without the shadow between them: it is drawn.
 """
 
@@ -34,14 +34,12 @@ _WIDER: Final = (1.15, 1.45)
 _LENT: Final = (0.5, 0.8)
 """Openness of the lender's mouth over the result's where its teeth begin to be enough, and are."""
 _LENT_TRUST: Final = 0.95
-_SKIN_LIGHT: Final = (0.6, 1.6)
-"""Limits of the factor on the light of lent teeth."""
 _FINEST: Final = 512
 """Most columns that lent teeth are sampled at."""
 
 _CLEAR: Final = 0.3
 """Share of a mouth's inside that the parser must see for nothing to be before it."""
-_MOUTH, _SKIN = (PARSING_CLASSES.index(name) for name in ("mouth", "skin"))
+_MOUTH: Final = PARSING_CLASSES.index("mouth")
 
 _SHUT: Final = (0.03, 0.07)
 """Height over width of the result's mouth that is shut, and that is not."""
@@ -59,33 +57,25 @@ class ShownMouth:
     Attributes:
         pixels: ``(h, w, 3)`` in [0, 1], of any resolution.
         points: ``(478, 3)`` in pixels of ``pixels``.
-        skin: mean brightness of the face's skin, or None where the light is the result's.
         clear: nothing is held before it.
     """
 
     pixels: Floats
     points: Points
-    skin: float | None
     clear: bool
 
 
-def shown_mouth(picture: FacePicture, pixels: Floats, *, lit: bool) -> ShownMouth:
+def shown_mouth(picture: FacePicture, pixels: Floats) -> ShownMouth:
     """The mouth of a picture.
 
     Args:
         picture: the face.
         pixels: ``(h, w, 3)`` in [0, 1], that face's, of any resolution.
-        lit: the light is the result's.
     """
     points = np.asarray(picture.landmarks, np.float64)
-    own = points * (pixels.shape[0] / picture.crop_size)
     inside = mouth_mask(points, picture.crop_size) > 0.5
     clear = inside.any() and float((picture.parsing == _MOUTH)[inside].mean()) > _CLEAR
-    light = None
-    if not lit:
-        skin = cv2.resize((picture.parsing == _SKIN).astype(np.float32), pixels.shape[1::-1])
-        light = float((pixels * skin[..., None]).sum() / max(3 * float(skin.sum()), 1.0))
-    return ShownMouth(pixels, own, light, bool(clear))
+    return ShownMouth(pixels, points * (pixels.shape[0] / picture.crop_size), bool(clear))
 
 
 def mend_mouth(
@@ -106,14 +96,14 @@ def mend_mouth(
         skin: ``(S, S)`` in [0, 1], where the result shows skin, if that may change.
         own: the mouth whose lips these are.
         result_points: ``(478, 3)`` in pixels of ``image``.
-        lender: the mouth of the face that the expression is from, if any.
+        lender: a mouth with the result's expression, in its light, if any.
         keep: these lips stay in their own photo, and its light.
 
     Returns:
         The reference and how far it is known.
     """
-    if skin is not None and lender is not None and lender.clear:
-        image, known = lend_teeth(image, known, skin, own, lender, result_points)
+    if lender is not None and lender.clear:
+        image, known = lend_teeth(image, known, own, lender, result_points)
     if skin is not None and keep:
         image, known = keep_teeth(image, known, skin, own.pixels, own.points, result_points)
     return close_lips(image, own.points, result_points), known
@@ -163,21 +153,15 @@ def keep_teeth(
 
 
 def lend_teeth(
-    image: Floats,
-    known: Floats,
-    skin: Floats,
-    own: ShownMouth,
-    lender: ShownMouth,
-    result_points: Points,
+    image: Floats, known: Floats, own: ShownMouth, lender: ShownMouth, result_points: Points
 ) -> tuple[Floats, Floats]:
     """Paint the inside of a mouth that its own photo shows shut, or less open.
 
     Args:
         image: ``(S, S, 3)`` in [0, 1], the reference so far.
         known: ``(S, S)`` in [0, 1].
-        skin: ``(S, S)`` in [0, 1], where the result shows skin, for the light.
         own: the mouth whose lips these are.
-        lender: the mouth of the face whose expression this is.
+        lender: a mouth with the result's expression, in its light.
         result_points: ``(478, 3)`` in pixels of ``image``.
 
     Returns:
@@ -188,17 +172,12 @@ def lend_teeth(
     stretch = _extent(result_points, size) / _extent(own.points, own.pixels.shape[0])
     share = _ramp(after, *_LEAST_OPEN) * _ramp(float(stretch.max()), *_WIDER)
     share *= _ramp(theirs, *_LEAST_OPEN) * _ramp(theirs / max(after, 1e-6), *_LENT)
-    seen = skin * known
-    if share <= 0 or seen.sum() < 1:
+    if share <= 0:
         return image, known
     ring = lender.points[list(LIPS_INNER), 0]
     columns = int(np.clip(np.ptp(ring) * 1.5, GRID[1], _FINEST))
     grid, _ = mouth_grid(lender.points, (columns * GRID[0] // GRID[1], columns))
     teeth = cv2.remap(lender.pixels, grid - np.float32(0.5), None, cv2.INTER_LINEAR)
-    if lender.skin is not None:
-        # Teeth do not darken with the skin, only with the light.
-        light = np.sqrt((image * seen[..., None]).sum() / (3 * seen.sum()) / max(lender.skin, 0.02))
-        teeth = np.clip(teeth * np.float32(np.clip(light, *_SKIN_LIGHT)), 0, 1)
     weight = mouth_mask(result_points, size) * np.float32(share)
     inside = paint_mouth(np.asarray(teeth, np.float32), result_points, size)
     image = image + (inside - image) * weight[..., None]

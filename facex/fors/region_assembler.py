@@ -258,12 +258,10 @@ class RegionAssembler:
         if name not in self.pictures or (name == TARGET and self.still):
             return image, cover
         place = scale_points(self.result, image.shape[0] / self._crop)
-        own = shown_mouth(self.pictures[name], self._pixels(name), lit=True)
-        motion, lender = self.plan.motion, None
-        if motion.expression in self.pictures and not motion.blendshapes:
-            lit = motion.expression == TARGET == self.plan.factors[Factor.LIGHT]
-            shows = self.pictures[motion.expression]
-            lender = shown_mouth(shows, self._pixels(motion.expression), lit=lit)
+        own, lender = shown_mouth(self.pictures[name], self._pixels(name)), None
+        replaced = name != TARGET and not self.plan.motion.changes_expression
+        if replaced and self.plan.factors[Factor.LIGHT] == TARGET:
+            lender = shown_mouth(self.target, self._pixels(TARGET))
         return mend_mouth(image, cover, skin, own, place, lender, keep=name == TARGET)
 
     @property

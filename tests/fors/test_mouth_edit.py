@@ -65,9 +65,9 @@ def lent(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """A grey mouth, the lender's striped one, and what the first becomes."""
     grey, known = np.full((SIZE, SIZE, 3), 0.7, np.float32), np.ones((SIZE, SIZE), np.float32)
-    shut = ShownMouth(grey, opened(own), None, True)
-    lender = ShownMouth(striped(opened(theirs)), opened(theirs), None, True)
-    return grey, lender.pixels, lend_teeth(grey, known, known, shut, lender, opened(after))[0]
+    shut = ShownMouth(grey, opened(own), True)
+    lender = ShownMouth(striped(opened(theirs)), opened(theirs), True)
+    return grey, lender.pixels, lend_teeth(grey, known, shut, lender, opened(after))[0]
 
 
 @pytest.mark.parametrize("own", [0.0, 0.1])
