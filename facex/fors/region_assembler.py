@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
+from facex.fors.editable import editable
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
+from facex.fors.lids import shut_lids
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped
 from facex.fors.mouth_edit import mend_mouth, shown_mouth
@@ -49,6 +51,7 @@ from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Points = NDArray[np.floating]
 
 FRAME: Final = 0.02
@@ -221,6 +224,7 @@ class RegionAssembler:
         if Region.GLASSES in regions:
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES])
         image, cover = self._turn_eyes(image, cover, regions)
+        image, cover = self._shut_eyes(image, cover, regions)
         image, cover = self._mend_mouth(image, cover, regions)
         return _Painted(image, cover, 1 - behind, regions)
 
@@ -232,10 +236,7 @@ class RegionAssembler:
         turned_in = self.plan.motion.turns_eyes or name != TARGET
         if not turned_in or name not in self.pictures:
             return image, cover
-        source = self.pictures[name]
-        place = scale_points(self.result, size / self._crop)
-        pixels = self._pixels(name)
-        own = scale_points(np.asarray(source.landmarks), pixels.shape[0] / source.crop_size)
+        pixels, own, place = self._features(name, size)
         colours = self.colours.get(name)
         if colours is not None:
             # As bright as the face around them: eyes in the source's own light would glow.
@@ -249,6 +250,24 @@ class RegionAssembler:
         share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
         image = np.asarray(image + (turned - image) * share[..., None], np.float32)
         return image, np.maximum(cover, painted * share)
+
+    def _shut_eyes(
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Lids of eyes that their photo shows open and the edit shuts."""
+        name = self.plan.pixels[Region.EYES]
+        if name not in self.pictures or (name == TARGET and self.still):
+            return image, cover
+        pixels, own, place = self._features(name, image.shape[0])
+        own = own * (image.shape[0] / pixels.shape[0])
+        return shut_lids(image, cover, own, place, regions.get(Region.GLASSES))
+
+    def _features(self, name: str, size: int) -> tuple[Floats, Doubles, Doubles]:
+        """A picture's pixels, its landmarks in them, and those of the result."""
+        picture, pixels = self.pictures[name], self._pixels(name)
+        own = scale_points(np.asarray(picture.landmarks), pixels.shape[0] / picture.crop_size)
+        place = scale_points(self.result, size / self._crop)
+        return pixels, np.asarray(own, np.float64), np.asarray(place, np.float64)
 
     def _mend_mouth(
         self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
@@ -422,25 +441,5 @@ class RegionAssembler:
     def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
         if self.plan.by_mask and self.mask is not None:
             return resized(self.mask, size)
-        front = np.zeros((size, size), np.float32)
-        now, before = np.zeros_like(front), np.zeros_like(front)
-        own = self.masks[TARGET]
-        for layer in LAYERS:
-            for region in layer:
-                if region in self.plan.edit:
-                    # Soft neighbours share their border's pixels: together they are whole.
-                    now += result.get(region, np.float32(0))
-                    before += resized(own[region], size)
-                elif self.still and self.plan.pixels[region] == TARGET and layer in LAYERS[4:]:
-                    # The target's own hair, glasses and hat stay in front of what is edited.
-                    front = np.maximum(front, resized(own[region], size))
-        if self.bare is not None:
-            # Pasting softens inwards: what is toned lies inside of what may change.
-            bare = grow(resized(self.bare, size), max(1, round(size * FRINGE)))
-            now, front = np.maximum(now, bare), front * (1 - bare)
-        edit = np.minimum(np.maximum(now, before), 1)
-        # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
-        small = edit.mean() < 0.03
-        wide = small or Region.HAIR in self.plan.edit
-        grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
-        return np.clip(grown * (1 - front), 0, 1)
+        kept = self.plan.edit, self.plan.pixels
+        return editable(*kept, result, self.masks[TARGET], size, still=self.still, bare=self.bare)

@@ -36,7 +36,7 @@ Lids hide a part of the movement, and a gaze network that reads the edited photo
 was asked."""
 SLIDER_GAIN: Final[Mapping[str, float]] = {
     "jawOpen": 1.3,
-    **dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), 1.8),
+    **dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), 1.4),
     **dict.fromkeys(("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.8),
     **dict.fromkeys(("browDownLeft", "browDownRight"), 2.2),
     **dict.fromkeys(("mouthSmileLeft", "mouthSmileRight"), 1.35),
@@ -225,7 +225,7 @@ def combine(
     if extra is not None:
         offset = model.expression_offset(extra)
         landmarks = landmarks + target.scale[:, None, None] * offset @ rotation.mT
-    landmarks = _with_irises(landmarks, owner, new, looks, place_turn)
+    landmarks = _with_irises(_lids_met(landmarks), owner, new, looks, place_turn)
     residual = unplace(landmarks, new) - model.shape_points(face.shape, values)
     return replace(
         target,
@@ -237,6 +237,28 @@ def combine(
         residual=residual,
         gaze=looks + turn,
     )
+
+
+def _lids_met(landmarks: Tensor) -> Tensor:
+    """Landmarks (B, 478, 3) whose upper lids end where the lower ones begin.
+
+    What shuts one eye shuts another beyond that, and a mesh that folds shows what is under it.
+    """
+    result = landmarks
+    for eye in EYES:
+        half = len(eye) // 2
+        upper, lower = list(eye[1:half]), list(eye[:half:-1])
+        xy = result[..., :2]
+        along = xy[:, eye[half]] - xy[:, eye[0]]
+        down = torch.stack([-along[:, 1], along[:, 0]], 1)
+        down = down / down.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        lips = xy[:, list(LIPS_OUTER)].mean(1) - xy[:, eye[0]]
+        down = down * torch.where((down * lips).sum(1, keepdim=True) < 0, -1.0, 1.0)
+        gap = ((xy[:, lower] - xy[:, upper]) * down[:, None]).sum(-1)
+        if bool((gap < 0).any()):
+            result = result.clone()
+            result[:, upper, :2] += gap.clamp_max(0)[..., None] * down[:, None]
+    return result
 
 
 def _slider_gain(values: Tensor, before: Tensor, sliders: Sliders) -> Tensor | None:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.geometry.band import band_grid, paint_band
 from facex.geometry.topology import LIPS_INNER
 
 Floats = NDArray[np.float32]
@@ -63,24 +64,13 @@ def mouth_grid(points: NDArray[np.floating], shape: tuple[int, int] = GRID) -> t
     Returns:
         ``(rows, columns, 2)`` in the points' unit, and the mouth's height over its width.
     """
-    rows, columns = shape
     ring = np.asarray(points, np.float64)[list(LIPS_INNER), :2]
     half = len(ring) // 2
-    right, left = ring[0], ring[half]
-    width = max(float(np.linalg.norm(left - right)), 1e-6)
-    axis = (left - right) / width
-    across = (np.arange(columns) + 0.5) / columns
-
-    def curve(line: NDArray[np.float64]) -> NDArray[np.float64]:
-        place = (line - right) @ axis / width
-        order = np.argsort(place)
-        return np.stack([np.interp(across, place[order], line[order, k]) for k in (0, 1)], -1)
-
-    upper = curve(ring[: half + 1])
-    lower = curve(np.concatenate([ring[half:], ring[:1]]))
-    down = ((np.arange(rows) + 0.5) / rows)[:, None, None]
-    gap = float(np.linalg.norm((lower - upper)[columns // 2]))
-    return (upper + (lower - upper) * down).astype(np.float32), gap / width
+    upper, lower = ring[: half + 1], np.concatenate([ring[half:], ring[:1]])[::-1]
+    grid = band_grid(upper, lower, shape)
+    width = max(float(np.linalg.norm(ring[half] - ring[0])), 1e-6)
+    middle = band_grid(upper, lower, (2, shape[1]))[:, shape[1] // 2]
+    return grid, 2 * float(np.linalg.norm(middle[1] - middle[0])) / width
 
 
 def mouth_mask(points: NDArray[np.floating], size: int) -> Floats:
@@ -141,32 +131,4 @@ def paint_mouth(texture: Floats, points: NDArray[np.floating], size: int) -> Flo
         size: side of the picture in pixels.
     """
     grid, _ = mouth_grid(points, texture.shape[:2])
-    low_xy, high_xy = grid.reshape(-1, 2).min(0), grid.reshape(-1, 2).max(0)
-    left, top = np.maximum(np.floor(low_xy).astype(int) - 2, 0)
-    right, bottom = np.minimum(np.ceil(high_xy).astype(int) + 3, size)
-    image = np.zeros((size, size, 3), np.float32)
-    if right - left < 2 or bottom - top < 2:
-        return image
-    columns, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
-    place = _inverse(grid, np.stack([columns, rows], -1).astype(np.float32))
-    image[top:bottom, left:right] = cv2.remap(
-        texture, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.clip(image, 0, 1)
-
-
-def _inverse(grid: Floats, places: Floats) -> Floats:
-    """Texture coordinates ``(h, w, 2)`` of picture places, columns of the grid being straight."""
-    rows, across = grid.shape[:2]
-    right, left = grid[:, 0].mean(0), grid[:, -1].mean(0)
-    axis = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
-    origin = right - axis * np.linalg.norm(left - right) / (2 * (across - 1))
-    width = np.linalg.norm(left - right) * across / (across - 1)
-    u = np.clip((places - origin) @ axis / max(float(width), 1e-6) * across - 0.5, 0, across - 1)
-    normal = np.array([-axis[1], axis[0]], np.float32)
-    columns = np.arange(across)
-    upper = np.interp(u, columns, (grid[0] - origin) @ normal)
-    lower = np.interp(u, columns, (grid[-1] - origin) @ normal)
-    height = np.where(np.abs(lower - upper) < 1e-3, 1e-3, lower - upper)
-    v = ((places - origin) @ normal - upper) / height * (rows - 1)
-    return np.stack([u, np.clip(v, 0, rows - 1)], -1).astype(np.float32)
+    return np.clip(paint_band(texture, grid, size), 0, 1)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bands between two curves of a face, with coordinates of their own: mouths, lids."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def band_grid(
+    upper: NDArray[np.floating], lower: NDArray[np.floating], shape: tuple[int, int]
+) -> Floats:
+    """Places between two curves that share their ends, from curve to curve and from end to end.
+
+    Args:
+        upper: ``(n, 2)``, from the first end to the second.
+        lower: ``(m, 2)``, likewise.
+        shape: rows and columns.
+
+    Returns:
+        ``(rows, columns, 2)`` in the curves' unit; columns are straight and evenly spaced.
+    """
+    rows, columns = shape
+    first, second = np.asarray(upper[0], np.float64), np.asarray(upper[-1], np.float64)
+    width = max(float(np.linalg.norm(second - first)), 1e-6)
+    axis = (second - first) / width
+    across = (np.arange(columns) + 0.5) / columns
+
+    def curve(line: NDArray[np.floating]) -> NDArray[np.float64]:
+        place = (line - first) @ axis / width
+        order = np.argsort(place)
+        return np.stack([np.interp(across, place[order], line[order, k]) for k in (0, 1)], -1)
+
+    top, bottom = curve(upper), curve(lower)
+    down = ((np.arange(rows) + 0.5) / rows)[:, None, None]
+    return np.asarray(top + (bottom - top) * down, np.float32)
+
+
+def paint_band(texture: Floats, grid: Floats, size: int) -> Floats:
+    """A texture in its place ``(S, S, C)``, 0 elsewhere, its border carried on a little.
+
+    Args:
+        texture: ``(rows, columns, C)``.
+        grid: ``(rows, columns, 2)`` of :func:`band_grid`, in pixels.
+        size: side of the picture in pixels.
+    """
+    low, high = grid.reshape(-1, 2).min(0), grid.reshape(-1, 2).max(0)
+    left, top = np.maximum(np.floor(low).astype(int) - 2, 0)
+    right, bottom = np.minimum(np.ceil(high).astype(int) + 3, size)
+    image = np.zeros((size, size, texture.shape[-1]), np.float32)
+    if right - left < 2 or bottom - top < 2:
+        return image
+    columns, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+    place = _inverse(grid, np.stack([columns, rows], -1).astype(np.float32))
+    image[top:bottom, left:right] = cv2.remap(
+        texture, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return image
+
+
+def _inverse(grid: Floats, places: Floats) -> Floats:
+    """Texture coordinates ``(h, w, 2)`` of picture places, columns of the grid being straight."""
+    rows, across = grid.shape[:2]
+    right, left = grid[:, 0].mean(0), grid[:, -1].mean(0)
+    axis = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
+    origin = right - axis * np.linalg.norm(left - right) / (2 * (across - 1))
+    width = np.linalg.norm(left - right) * across / (across - 1)
+    u = np.clip((places - origin) @ axis / max(float(width), 1e-6) * across - 0.5, 0, across - 1)
+    normal = np.array([-axis[1], axis[0]], np.float32)
+    columns = np.arange(across)
+    upper = np.interp(u, columns, (grid[0] - origin) @ normal)
+    lower = np.interp(u, columns, (grid[-1] - origin) @ normal)
+    height = np.where(np.abs(lower - upper) < 1e-3, 1e-3, lower - upper)
+    v = ((places - origin) @ normal - upper) / height * (rows - 1)
+    return np.stack([u, np.clip(v, 0, rows - 1)], -1).astype(np.float32)
