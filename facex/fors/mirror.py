@@ -6,17 +6,22 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import borrow
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import apply_warp, mesh_warp
+from facex.geometry.topology import region_polygon_mask
 
 Floats = NDArray[np.float32]
 
 TRUST: Final = 0.45
 """How much the mirrored half counts as known; just above the threshold of being shown."""
+
+_TURNING: Final = 0.012
+"""Half the width of the line along which the halves go over into each other, in sides."""
 
 
 @cache
@@ -55,3 +60,24 @@ def fill_from_other_half(
     # Between known and unknown a warp mixes: only what is wholly known is of use.
     usable = np.asarray(field.visible * np.clip(4 * seen - 3, 0, 1), np.float32)
     return borrow(image, known, other, usable, TRUST, match=np.ones_like(known))
+
+
+def softly_turned(visible: Floats, usable: Floats, points: NDArray[np.floating]) -> Floats:
+    """Where a face turned away is shown, less along the line where it turns.
+
+    Its last pixels are drawn out into creases; the other half goes over there.
+
+    Args:
+        visible: ``(S, S)`` in [0, 1], where its own half is shown.
+        usable: ``(S, S)`` in [0, 1], where the other half could be.
+        points: ``(478, 3)`` landmarks of the result in pixels.
+    """
+    size = visible.shape[0]
+    reach = 2 * max(1, round(_TURNING * size)) + 1
+    kernel = np.ones((reach, reach), np.uint8)
+    hidden = cv2.morphologyEx(np.asarray(visible < 0.5, np.uint8), cv2.MORPH_OPEN, kernel)
+    # What is hidden in an open mouth is no other half.
+    lips = cv2.dilate(region_polygon_mask(points, "lips", size), kernel)
+    near = cv2.dilate(hidden * (1 - lips), kernel).astype(np.float32)
+    near = np.asarray(cv2.blur(near, (reach, reach)), np.float32) * usable
+    return np.asarray(visible * (1 - near), np.float32)

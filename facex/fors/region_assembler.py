@@ -24,7 +24,7 @@ from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_s
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.lids import shut_lids
 from facex.fors.mirror import TRUST as MIRRORED
-from facex.fors.mirror import fill_from_other_half, flipped
+from facex.fors.mirror import fill_from_other_half, flipped, softly_turned
 from facex.fors.mouth_edit import mend_mouth, shown_mouth
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
@@ -347,7 +347,8 @@ class RegionAssembler:
         skin = self._face_mask(name)
         mirrored = draw_warped(other, pixels)
         usable = other.visible * draw_warped(other, np.ascontiguousarray(skin[:, ::-1]))
-        own = field.visible
+        place = scale_points(self.result, image.shape[0] / self._crop)
+        own = softly_turned(field.visible, usable, place)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
         share, rest = own * np.maximum(draw_warped(field, skin), 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from facex.fors.lids import shut_lids
 from facex.geometry.drive import Sliders, combine
 from facex.geometry.lids import BANDS, lid_outline, mean_lids
-from facex.geometry.topology import EYES
-from facex.geometry.visibility import eye_openness
+from facex.geometry.topology import EYES, LIPS_OUTER
 from tests.fors import made_up
 
 SIZE = 256
@@ -65,9 +64,14 @@ def test_eyes_that_stay_open_and_what_is_behind_glasses_are_left_alone() -> None
 @pytest.mark.parametrize("roll", [0.0, 40.0, 170.0])
 def test_lids_that_shut_meet_and_do_not_cross(roll: float) -> None:
     face = made_up.geometry(roll=roll, size=SIZE)
-    values = dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), 1.0)
-    found = combine(face, sliders=Sliders(expression=values)).landmarks
+    names = ("eyeBlinkLeft", "eyeBlinkRight", "eyeSquintLeft", "eyeSquintRight")
+    values = dict.fromkeys(names, 1.0)
+    found = combine(face, sliders=Sliders(expression=values)).landmarks[0, :, :2]
+    middle = found[list(LIPS_OUTER)].mean(0)
     for eye in EYES:
-        assert eye_openness(found[0, list(eye)].double().numpy()) < 0.1
-        upper, lower = found[0, eye[4], :2], found[0, eye[12], :2]
-        assert float(torch.linalg.vector_norm(lower - upper)) < 2.0
+        along = found[eye[8]] - found[eye[0]]
+        down = torch.stack([-along[1], along[0]]) / torch.linalg.vector_norm(along)
+        down = down * torch.sign(down @ (middle - found[eye[0]]))
+        gap = (found[list(eye[:8:-1])] - found[list(eye[1:8])]) @ down
+        assert gap.min() > -0.01
+        assert gap.abs().max() < 1.5
