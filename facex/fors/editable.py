@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facex.fors.guess import FRINGE
 from facex.fors.layers import LAYERS
 from facex.fors.region_masks import grow, resized
+from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
 from facex.types import Region
 
@@ -18,25 +19,23 @@ Floats = NDArray[np.float32]
 
 
 def editable(
-    regions: Collection[Region],
-    pixels: Mapping[Region, str],
+    plan: Plan,
     result: Mapping[Region, Floats],
     own: Mapping[Region, Floats],
+    bare: Floats | None,
     size: int,
     *,
-    still: bool,
-    bare: Floats | None = None,
+    moved: bool,
 ) -> Floats:
     """The regions of an edit, where they were and where they are going to be.
 
     Args:
-        regions: that are edited.
-        pixels: whose each region is.
+        plan: which regions are edited, and whose they are.
         result: masks of the result ``(S, S)`` in [0, 1].
         own: masks of the target, of any size.
+        bare: the target's skin that is toned along, of any size, if any is.
         size: S.
-        still: the target's own hair, glasses and hat stay where they are, in front.
-        bare: the target's skin that is toned along, of any size.
+        moved: the target moves; else its own hair, glasses and hat stay in front of the edit.
 
     Returns:
         ``(S, S)`` in [0, 1].
@@ -45,11 +44,11 @@ def editable(
     now, before = np.zeros_like(front), np.zeros_like(front)
     for layer in LAYERS:
         for region in layer:
-            if region in regions:
+            if region in plan.edit:
                 # Soft neighbours share their border's pixels: together they are whole.
                 now += result.get(region, np.float32(0))
                 before += resized(own[region], size)
-            elif still and pixels[region] == TARGET and layer in LAYERS[4:]:
+            elif not moved and plan.pixels[region] == TARGET and layer in LAYERS[4:]:
                 front = np.maximum(front, resized(own[region], size))
     if bare is not None:
         # Pasting softens inwards: what is toned lies inside of what may change.
@@ -57,6 +56,6 @@ def editable(
         now, front = np.maximum(now, there), front * (1 - there)
     edit = np.minimum(np.maximum(now, before), 1)
     # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
-    wide = edit.mean() < 0.03 or Region.HAIR in regions
+    wide = edit.mean() < 0.03 or Region.HAIR in plan.edit
     grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
     return np.clip(grown * (1 - front), 0, 1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.editable import editable
+from facex.fors.even_light import EvenLight
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
@@ -52,7 +53,6 @@ from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Reg
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Points = NDArray[np.floating]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
@@ -119,7 +119,7 @@ class RegionAssembler:
         self,
         pictures: Mapping[str, FacePicture],
         plan: Plan,
-        result_landmarks: Points,
+        result_landmarks: NDArray[np.floating],
         mask: Floats | None = None,
         look: Look | None = None,
         portraits: Mapping[str, Floats] | None = None,
@@ -145,6 +145,7 @@ class RegionAssembler:
             for region in STAYS_PUT:
                 self.masks[TARGET][region] = self.masks[TARGET][region] * rim
         self.colours: dict[str, ColourMap | None] = {}
+        self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
 
@@ -157,7 +158,11 @@ class RegionAssembler:
         self._tone()
         own = resized(self._pixels(TARGET), size)
         painted = self._paint(own, carried)
-        edit = self._edit(painted.regions, size)
+        if self.plan.by_mask and self.mask is not None:
+            edit = resized(self.mask, size)
+        else:
+            before = self.masks[TARGET], self.bare
+            edit = editable(self.plan, painted.regions, *before, size, moved=not self.still)
         # Along borders the layers' soft masks cover a pixel only together: still known.
         known = np.clip((painted.cover - 0.25) / 0.35, 0, 1)
         # What may not change is the target, whatever was painted.
@@ -391,7 +396,11 @@ class RegionAssembler:
         """A picture's pixels, the target's with the complexion that they take on."""
         if name == TARGET and self._own is not None:
             return self._own
-        return self.portraits[name] if name in self.portraits else self.pictures[name].pixels
+        if name in self.portraits:
+            return self.portraits[name]
+        if name in (TARGET, SPARE) or self.plan.factors[Factor.LIGHT] != TARGET:
+            return self.pictures[name].pixels
+        return self.even.pixels(name, self.pictures[name])
 
     def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
         colours = self.colours.get(name)
@@ -438,9 +447,3 @@ class RegionAssembler:
         """Where the target's own head is."""
         head = sum(resized(self.masks[TARGET][region], size) for region in HEAD_REGIONS)
         return np.minimum(np.asarray(head, np.float32), 1)
-
-    def _edit(self, result: Mapping[Region, Floats], size: int) -> Floats:
-        if self.plan.by_mask and self.mask is not None:
-            return resized(self.mask, size)
-        kept = self.plan.edit, self.plan.pixels
-        return editable(*kept, result, self.masks[TARGET], size, still=self.still, bare=self.bare)

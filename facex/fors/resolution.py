@@ -16,6 +16,7 @@ from facex.fors.region_masks import FacePicture
 def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
     """Use what was found at another resolution, so that both references agree."""
     assembler.colours.update(small.colours)
+    assembler.even.sides.update(small.even.sides)
     assembler.look, assembler.turn, assembler.portraits = small.look, small.turn, small.portraits
 
 
