@@ -195,8 +195,8 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     """
     change = decoded - redecoded
     size = change.shape[-1]
-    cover = _broad(edit)
-    broad = _broad(change * edit) / cover.clamp_min(1e-3)
+    cover = as_smooth_as_light(edit)
+    broad = as_smooth_as_light(change * edit) / cover.clamp_min(1e-3)
     # An eye alone has no light of its own that its surroundings do not have.
     light = broad * (_KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1))
     near = box_blur(change, max(5, size // 16 | 1))
@@ -207,8 +207,8 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     return decoded + share * (light + rest - change)
 
 
-def _broad(image: Tensor) -> Tensor:
-    """What is as smooth as light: over an eighth of the picture, twice."""
+def as_smooth_as_light(image: Tensor) -> Tensor:
+    """What of ``(B, C, S, S)`` is as smooth as light: over an eighth of the picture, twice."""
     width = max(9, image.shape[-1] // 8 | 1)
     return box_blur(box_blur(image, width), width)
 

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from facex.errors import OptionError
 from facex.ford.identity import align_for_identity
 from facex.frc.harmonizer import Harmonizer
+from facex.frc.native import as_smooth_as_light
 from facex.models.mini_ford import load_network
 from facex.train.composites import Composites
 from facex.train.disharmony import disharmonize, features
@@ -68,6 +69,9 @@ class HarmonizerConfig(BaseModel):
         identity_weight: of one minus the cosine to whom the edit shows.
         adversarial_weight: of the discriminator, against all else; 0 trains none.
         stay_weight: of nearness to the composite where no answer is known.
+        smooth_weight: of the difference that is as smooth as light.
+        faulty: share of the repairs that get faults painted in (`facex.train.disharmony`); the
+            others have those of the generator alone.
         feature_weight: how much more a difference counts in eyes and mouth.
         seed: of weights and order.
         mixed_precision: ``bf16`` or ``no``.
@@ -97,6 +101,8 @@ class HarmonizerConfig(BaseModel):
     identity_weight: NonNegativeFloat = 0.1
     adversarial_weight: NonNegativeFloat = 0.0
     stay_weight: NonNegativeFloat = 0.3
+    smooth_weight: NonNegativeFloat = 0.0
+    faulty: Share = 1.0
     feature_weight: NonNegativeFloat = 2.0
     seed: int = 0
     mixed_precision: Literal["no", "bf16"] = "no"
@@ -224,9 +230,9 @@ class HarmonizerTrainer:
             image = (batch[name] + 1) * torch.from_numpy(tint).float()
             batch[name] = image.clamp(0, 2) - 1
         faulty = disharmonize(batch, rng)
-        batch["composite"] = torch.where(
-            batch["repair"][:, None, None, None], faulty, batch["composite"]
-        )
+        painted = torch.from_numpy(rng.random(len(numbers)) < self.config.faulty)
+        painted = (painted & batch["repair"])[:, None, None, None]
+        batch["composite"] = torch.where(painted, faulty, batch["composite"])
         return batch
 
     def _harmonized(self, batch: dict[str, Tensor]) -> Tensor:
@@ -279,6 +285,10 @@ class HarmonizerTrainer:
         area = 3 * batch["edit"].sum((1, 2, 3)).clamp_min(_LEAST_AREA)
         gap = ((shown - answer).abs() * weight * batch["edit"]).sum((1, 2, 3))
         losses = {"l1": (gap / area).mean()}
+        if config.smooth_weight > 0:
+            broad = as_smooth_as_light((shown - answer) * batch["edit"]).abs() * batch["edit"]
+            gap = (broad * trust).sum((1, 2, 3))
+            losses["smooth"] = config.smooth_weight * (gap / area).mean()
         if self.lpips is None:
             return losses
         # Half of the batch for each judge: they cost more than the network that learns from them.

@@ -110,9 +110,12 @@ def test_a_map_of_tones_alone_moves_colours_and_keeps_detail() -> None:
     assert torch.allclose(change, expected, atol=1e-5)
 
 
-def test_it_learns_what_edits_have_in_common(shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"faulty": 0.0, "smooth_weight": 3.0}])
+def test_it_learns_what_edits_have_in_common(
+    shards: Path, tmp_path: Path, changes: dict[str, float]
+) -> None:
     trainer = HarmonizerTrainer(
-        config(shards, tmp_path / "run", max_steps=60, adversarial_weight=0, ema=0.5)
+        config(shards, tmp_path / "run", max_steps=60, adversarial_weight=0, ema=0.5, **changes)
     )
     before = trainer.measure()
     trainer.run()
