@@ -420,6 +420,10 @@ def _check_inputs(config: GeneratorConfig) -> None:
                 f"{name}: there is no {path}; make it with facex.train.make_cache, "
                 "facex.train.encode_faces or facex.train.autoencoder"
             )
+    if config.samples is not None and not any(config.samples.glob("*/rows.npz")):
+        raise OptionError(
+            f"samples: there are none in {config.samples}; make them with facex.train.stored"
+        )
 
 
 def condition_of(batch: dict[str, Any]) -> EditCondition:

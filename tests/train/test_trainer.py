@@ -293,9 +293,10 @@ def test_a_wrong_value_is_named(data: Path, tmp_path: Path, key: str, value: Any
         train_command(written(data, tmp_path / "train.yaml"), {key: value})
 
 
-def test_a_missing_cache_is_one_sentence(data: Path, tmp_path: Path) -> None:
-    path = written(data, tmp_path / "train.yaml", cache=str(tmp_path / "nowhere"))
-    with pytest.raises(OptionError, match="cache: there is no") as caught:
+@pytest.mark.parametrize("name", ["cache", "samples"])
+def test_a_missing_folder_is_one_sentence(data: Path, tmp_path: Path, name: str) -> None:
+    path = written(data, tmp_path / "train.yaml", **{name: str(tmp_path / "nowhere")})
+    with pytest.raises(OptionError, match=rf"{name}: there (is no|are none)") as caught:
         train_command(path, {})
     assert "\n" not in str(caught.value)
 
