@@ -9,6 +9,7 @@ rims of glasses keep their shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import cv2
@@ -23,6 +24,8 @@ from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 Floats = NDArray[np.float32]
 Points = NDArray[np.floating]
 
+_OUTLINE: Final = 0.08
+"""Width over which hair that the crop cuts off ends, in half sides."""
 _SPECK: Final = 0.0022
 """Share of the picture below which a piece of skin, hair, hat or ground is a mistake."""
 _LARGE_CLASSES: Final = tuple(
@@ -177,6 +180,8 @@ def _fit(image: Floats, size: int) -> Floats:
 def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool = False) -> None:
     """Take the rim off a foreign face: it is mixed with hair, hat or background there.
 
+    Hair and hats that the crop cuts off end in a round outline instead of a straight one.
+
     Args:
         masks: of the regions, changed in place.
         picture: what they are masks of.
@@ -185,6 +190,9 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
     whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
     inner = cv2.erode(whole, _disc(round(face.shape[0] * 0.012)), borderType=cv2.BORDER_REPLICATE)
+    outline = _round_outline(face.shape[0])
+    for region in (Region.HAIR, Region.HAT):
+        masks[region] = masks[region] * outline
     for region in FACE_REGIONS:
         masks[region] = np.asarray(masks[region] * inner, np.float32)
     if fringe:
@@ -197,6 +205,15 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
         own = np.asarray(inner * (1 - strange * share), np.float32)
         masks[region] = np.minimum(masks[region], own)
+
+
+@cache
+def _round_outline(size: int) -> Floats:
+    """``(S, S)``, 1 well inside of a crop, 0 along its border and in its corners."""
+    side = np.abs((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1)
+    radius = np.sum(np.square(np.square(np.meshgrid(side, side))), axis=0) ** 0.25
+    share = np.clip((1 - radius) / _OUTLINE, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
 def beard_of(picture: FacePicture, masks: dict[Region, Floats]) -> float:
