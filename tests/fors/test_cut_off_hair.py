@@ -22,7 +22,7 @@ def test_hair_up_to_the_border_ends_before_it_and_earlier_in_the_corners(fringe:
     masks = region_masks(picture)
     whole = masks[Region.HAIR].copy()
     trim_face(masks, picture, fringe=fringe)
-    hair, middle, corner = masks[Region.HAIR], SIZE // 2, round(0.09 * SIZE)
+    hair, middle, corner = masks[Region.HAIR], SIZE // 2, round(0.06 * SIZE)
     assert whole[0, middle] > 0.9
     assert hair[0].max() < 0.05
     assert hair[corner, middle] > 0.9
