@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
 from facex.fors.relight import ColourMap
+from facex.geometry.band import filled
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import EYE_SHUT, eye_openness
@@ -291,16 +292,12 @@ def _carried(point: Points, source: Points, place: Points) -> Points:
 
 def _polygon(ring: Points, height: int, grow: int, width: int | None = None) -> Floats:
     """Inside of a lid edge, soft; ``grow`` -1 keeps off the lids, 1 is for painting."""
-    width = height if width is None else width
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(
-        mask, [np.round(ring * 16 - 8).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4
-    )
+    mask = filled(ring, height, width)
     span = float(np.ptp(ring[:, 0]))
     if grow < 0:
         side = 2 * max(1, round(span * 0.03)) + 1
         mask = cv2.erode(mask, np.ones((side, side), np.uint8))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.6, span * 0.025)) / 255.0, np.float32)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.6, span * 0.025)), np.float32)
 
 
 def _box(ring: Points, size: int, margin: float = 0.25) -> tuple[int, int, int, int] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
-from facex.geometry.band import paint_band
+from facex.geometry.band import filled, paint_band
 from facex.geometry.lids import lid_grids, lid_height, lid_outline, mean_lids
 from facex.geometry.topology import EYES, region_polygon_mask
 from facex.geometry.visibility import eye_openness
@@ -44,7 +44,7 @@ def lid_ground(image: Floats, points: NDArray[np.floating], eye: int) -> Floats:
     """
     size, ring = image.shape[0], lid_outline(points, eye)
     span = float(np.ptp(ring[:, 0]))
-    hidden = _inside(ring, size)
+    hidden = filled(ring, size)
     side = 2 * max(1, round(_BROW * span)) + 1
     brows = region_polygon_mask(points, "brows", size)
     hidden = np.maximum(
@@ -96,15 +96,13 @@ def shut_lids(
             for texture, grid in zip(mean_lids(), (upper, lower), strict=True)
         )
         # Beyond its own border a band goes on: shut, the two meet.
-        shade = np.where(
-            (_inside(_loop(upper), size)[..., None] > 0.5) | (below <= 0), above, below
-        )
+        shade = np.where((filled(_loop(upper), size)[..., None] > 0.5) | (below <= 0), above, below)
         shade = np.where(shade > 0, shade, np.float32(1))
         lids = result_points[list(edge), :2]
         low, high = _SLIT
         slit = float(np.clip((eye_openness(lids) - low) / (high - low), 0, 1))
-        opening = _inside(lids, size) * np.float32(slit)
-        weight = cv2.GaussianBlur(_inside(ring, size), (0, 0), soft) * (1 - opening)
+        opening = filled(lids, size) * np.float32(slit)
+        weight = cv2.GaussianBlur(filled(ring, size), (0, 0), soft) * (1 - opening)
         if glasses is not None:
             weight = weight * (1 - np.clip(glasses, 0, 1))
         weight = np.asarray(weight * share, np.float32)
@@ -117,10 +115,3 @@ def _loop(grid: Floats) -> Floats:
     """The border of a grid of places."""
     rows = (grid[0], grid[1:-1, -1], grid[-1, ::-1], grid[-2:0:-1, 0])
     return np.concatenate(rows)
-
-
-def _inside(loop: NDArray[np.floating], size: int) -> Floats:
-    """``(S, S)``, 1 inside of a loop ``(n, 2)`` in pixels."""
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(mask, [np.round(loop * 16 - 8).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return np.asarray(mask, np.float32) / np.float32(255)

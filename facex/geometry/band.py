@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bands between two curves of a face, with coordinates of their own: mouths, lids."""
+"""Outlines of a face filled, and bands between two curves with coordinates of their own."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def paint_band(texture: Floats, grid: Floats, size: int) -> Floats:
         texture, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return image
+
+
+def filled(loop: NDArray[np.floating], height: int, width: int | None = None) -> Floats:
+    """Inside of a loop ``(n, 2)`` in pixels, ``(H, W)``: 1, along the loop as far as it covers."""
+    mask = np.zeros((height, height if width is None else width), np.uint8)
+    cv2.fillPoly(mask, [np.round(np.asarray(loop) * 16 - 8).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return np.asarray(mask, np.float32) / np.float32(255)
 
 
 def _inverse(grid: Floats, places: Floats) -> Floats:

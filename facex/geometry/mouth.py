@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.geometry.band import band_grid, paint_band
+from facex.geometry.band import band_grid, filled, paint_band
 from facex.geometry.topology import LIPS_INNER
 
 Floats = NDArray[np.float32]
@@ -75,10 +75,8 @@ def mouth_grid(points: NDArray[np.floating], shape: tuple[int, int] = GRID) -> t
 
 def mouth_mask(points: NDArray[np.floating], size: int) -> Floats:
     """``(S, S)``, 1 between the inner lips; points in pixels."""
-    mask = np.zeros((size, size), np.uint8)
     ring = np.asarray(points, np.float64)[list(LIPS_INNER), :2]
-    cv2.fillPoly(mask, [np.round(ring * 16 - 8).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.5, size / 400))
+    return cv2.GaussianBlur(filled(ring, size), (0, 0), max(0.5, size / 400))
 
 
 def _dropped(points: NDArray[np.floating]) -> float:
