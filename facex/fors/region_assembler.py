@@ -223,11 +223,11 @@ class RegionAssembler:
                 if layer not in GROUND:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
-        for part in carried.values():
-            if part.field is not None:
-                image, cover = mend_tears(image, cover, part.field)
+        for field in (part.field for part in carried.values() if part.field is not None):
+            image, cover = mend_tears(image, cover, field)
         if Region.GLASSES in regions:
-            image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES])
+            eyes = scale_points(self.result, size / self._crop)
+            image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
         image, cover = self._turn_eyes(image, cover, regions)
         image, cover = self._shut_eyes(image, cover, regions)
         image, cover = self._mend_mouth(image, cover, regions)

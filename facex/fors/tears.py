@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
+from facex.geometry.band import filled
 from facex.geometry.texture_map import WarpField
+from facex.geometry.topology import EYES
 
 Floats = NDArray[np.float32]
 
@@ -18,6 +20,8 @@ TORN: Final = 3.0
 """Source pixels (of a 256 px crop) between neighbours above which a warp is torn there."""
 
 
+_HIDING: Final = 0.6
+"""Share of an eye's opening before which a dark lens is."""
 _HALF_KNOWN: Final = 0.8
 """Known less than this, a speck is a hole: what the other half of a face lends counts as .57, and
 where the mesh folds over itself single pixels of it are of anything."""
@@ -88,7 +92,9 @@ def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
     return np.asarray(filled, np.float32), np.asarray(trust, np.float32)
 
 
-def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Floats, Floats]:
+def fill_dark_glasses(
+    image: Floats, cover: Floats, glasses: Floats, points: NDArray[np.floating]
+) -> tuple[Floats, Floats]:
     """Close the tears of the eyelids behind lenses that nobody sees through.
 
     Lids that open or shut tear the warp, and what is torn there is lens, not skin to be lent.
@@ -96,7 +102,9 @@ def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Fl
     Args:
         image: ``(H, W, 3)``.
         cover: ``(H, W)`` in [0, 1].
-        glasses: ``(H, W)`` in [0, 1], where they are. Thin frames have nothing to close.
+        glasses: ``(H, W)`` in [0, 1], where they are. Thin frames have nothing to close, and
+            lenses that show an eye are clear.
+        points: ``(478, 3)`` landmarks of the result in pixels.
     """
     unit = image.shape[1] / 256
     lens = (glasses > 0.5).astype(np.uint8)
@@ -104,6 +112,7 @@ def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Fl
     for kind, reach in ((cv2.MORPH_CLOSE, 4), (cv2.MORPH_OPEN, 5)):
         side = 2 * max(1, round(reach * unit)) + 1
         lens = cv2.morphologyEx(lens, kind, np.ones((side, side), np.uint8))
+    lens = _before_eyes(lens, points)
     if not lens.any():
         return image, cover
     area = np.asarray(lens, np.float32)
@@ -116,3 +125,15 @@ def fill_dark_glasses(image: Floats, cover: Floats, glasses: Floats) -> tuple[Fl
     filled = push_pull(image, np.ascontiguousarray(seen, np.float32))
     mended = image + (filled - image) * (soft * (1 - seen))[..., None]
     return np.asarray(mended, np.float32), np.maximum(cover, soft)
+
+
+def _before_eyes(lens: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The pieces of a mask that hide an eye."""
+    _, pieces = cv2.connectedComponents(lens, connectivity=8)
+    kept = set()
+    for eye in EYES:
+        inside = filled(np.asarray(points)[list(eye), :2], *lens.shape) > 0.5
+        found = np.bincount(pieces[inside]) if inside.any() else np.zeros(1)
+        found[0] *= _HIDING / (1 - _HIDING)
+        kept.add(int(found.argmax()))
+    return np.asarray(np.isin(pieces, list(kept - {0})), np.uint8)

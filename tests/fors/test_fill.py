@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facex.fors.fill import borrow, push_pull
 from facex.fors.guess import Lender, fill_face, lend_skin
 from facex.fors.tears import fill_dark_glasses
-from facex.geometry.topology import region_polygon_mask
+from facex.geometry.topology import RIGHT_EYE, region_polygon_mask
 from tests.fors import made_up
 
 Floats = NDArray[np.float32]
@@ -154,10 +154,16 @@ def test_torn_lids_behind_a_dark_lens_are_lens_and_a_thin_frame_is_left_alone() 
     torn[119:122, 70:110] = 1
     image[lens > 0] = 0.02
     image[torn > 0] = 0.6
-    cover = 1 - 0.6 * torn
-    filled, known = fill_dark_glasses(image, cover, np.maximum(lens * (1 - torn), frame))
+    cover, points = 1 - 0.6 * torn, np.full((478, 3), 200.0)
+    points[list(RIGHT_EYE), 0] = np.linspace(75, 105, len(RIGHT_EYE))
+    points[list(RIGHT_EYE), 1] = 120 + 6 * (-1.0) ** np.arange(len(RIGHT_EYE))
+    glasses = np.maximum(lens * (1 - torn), frame)
+    filled, known = fill_dark_glasses(image, cover, glasses, points)
     assert filled[torn > 0].max() < 0.05
     assert (known[torn > 0] == 1).all()
     np.testing.assert_array_equal(filled[:, 145:], image[:, 145:])
-    same, _ = fill_dark_glasses(image, cover, frame)
+    same, _ = fill_dark_glasses(image, cover, frame, points)
     np.testing.assert_array_equal(same, image)
+    # A clear lens shows the eye: it has no piece before one.
+    beside, _ = fill_dark_glasses(image, cover, glasses, points + np.array([60.0, 0, 0]))
+    np.testing.assert_array_equal(beside, image)
