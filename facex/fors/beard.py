@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from facex.geometry.extend import ramp
+
 Floats = NDArray[np.float32]
 
 INNER: Final = 0.9
@@ -44,14 +46,10 @@ def beardedness(image: Floats, skin: Floats, jaw: Floats) -> float:
     if min(part.sum() for part in inner) < LEAST:
         return 0.0
     own, other = (float(np.median(fine[part])) for part in inner)
-    return _ramp(own / max(other, 1e-6), *_RATIO) * _ramp(own, *_FINE)
+    return ramp(own / max(other, 1e-6), *_RATIO) * ramp(own, *_FINE)
 
 
 def _fine(image: Floats) -> Floats:
     """Relative contrast of what is finer than two pixels."""
     grey = np.log(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) + np.float32(0.03))
     return np.asarray(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 2)), np.float32)
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return float(np.clip((value - low) / (high - low), 0, 1))

@@ -15,17 +15,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.mirror import flipped
+from facex.fors.mirror import other_half
 from facex.fors.region_masks import FacePicture, resized
-from facex.geometry.texture_map import apply_warp, mesh_warp
-from facex.types import PARSING_CLASSES
+from facex.types import REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
 
-_SKIN: Final = tuple(PARSING_CLASSES.index(name) for name in ("skin", "nose"))
-_FACE: Final = tuple(
-    PARSING_CLASSES.index(name)
-    for name in ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
+_SKIN: Final = REGION_CLASSES[Region.SKIN] + REGION_CLASSES[Region.NOSE]
+_FACE: Final = (
+    *_SKIN,
+    *REGION_CLASSES[Region.EYES],
+    *REGION_CLASSES[Region.BROWS],
+    *REGION_CLASSES[Region.LIPS],
 )
 _SMOOTH: Final = 0.03
 """Deviation of the blur of the difference, as a share of the side."""
@@ -58,8 +59,8 @@ class EvenLight:
         if name not in self.sides:
             self.sides[name] = side_light(picture)
         if name not in self._lit:
-            side = resized(self.sides[name], picture.pixels.shape[0])
-            self._lit[name] = np.clip(picture.pixels / side, 0, 1)
+            pixels = picture.pixels
+            self._lit[name] = np.clip(pixels / resized(self.sides[name], pixels.shape[0]), 0, 1)
         return self._lit[name]
 
 
@@ -77,10 +78,8 @@ def side_light(picture: FacePicture) -> Floats:
         np.isin(picture.parsing, classes).astype(np.float32) for classes in (_SKIN, _FACE)
     )
     light = np.log(resized(picture.pixels, size) + _DARK)
-    field = mesh_warp(flipped(points, size), points, size, extend=False)
-    other = np.asarray(apply_warp(field, np.ascontiguousarray(light[:, ::-1])), np.float32)
-    both = np.asarray(apply_warp(field, np.ascontiguousarray(skin[:, ::-1])), np.float32)
-    both = both * field.visible * skin
+    visible, other, both = other_half(points, light, skin)
+    both = both * visible * skin
     sigma = _SMOOTH * size
     weight = cv2.GaussianBlur(both, (0, 0), sigma)[..., None]
     if weight.max() < _SURE:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
 from facex.fors.relight import ColourMap
-from facex.geometry.band import filled
+from facex.geometry.band import box_about, filled
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import EYE_SHUT, eye_openness
@@ -162,7 +162,7 @@ def paint_turned_eyes(
         if min(eye_openness(lids), eye_openness(place)) < EYE_SHUT:
             continue
         mask = _polygon(place, image.shape[0], 1)
-        box = _box(place, image.shape[0])
+        box = box_about(place, image.shape, margin=0.25)
         if box is None:
             continue
         found = _eye(source, source_points, result_points, eye, iris, box)
@@ -183,7 +183,7 @@ def recoloured_eyes(source: Floats, points: Points, colours: ColourMap) -> Float
     """A picture ``(h, w, 3)`` whose eyes, at landmarks in its pixels, have other colours."""
     result = source.copy()
     for eye in EYES:
-        box = _box(points[list(eye), :2], min(source.shape[:2]), margin=0.7)
+        box = box_about(points[list(eye), :2], source.shape, margin=0.7)
         if box is not None:
             part = slice(box[1], box[3]), slice(box[0], box[2])
             result[part] = colours.apply(source[part])
@@ -212,7 +212,7 @@ def _eye(
     white = opening * np.clip((distance - _RIM) / 0.15, 0, 1)
     if white.sum() < 0.06 * opening.sum() or opening.sum() < 12:
         return None
-    near = _box(lids, min(source.shape[:2]), margin=0.6)
+    near = box_about(lids, source.shape, margin=0.6)
     if near is None:
         return None
     part = (slice(near[1], near[3]), slice(near[0], near[2]))
@@ -298,11 +298,3 @@ def _polygon(ring: Points, height: int, grow: int, width: int | None = None) -> 
         side = 2 * max(1, round(span * 0.03)) + 1
         mask = cv2.erode(mask, np.ones((side, side), np.uint8))
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.6, span * 0.025)), np.float32)
-
-
-def _box(ring: Points, size: int, margin: float = 0.25) -> tuple[int, int, int, int] | None:
-    low, high = ring.min(0), ring.max(0)
-    spare = margin * float((high - low)[0])
-    x0, y0 = (max(0, int(value - spare)) for value in low)
-    x1, y1 = (min(size, int(value + spare) + 1) for value in high)
-    return (x0, y0, x1, y1) if x1 - x0 > 4 and y1 - y0 > 2 else None

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
-from facex.geometry.band import filled, paint_band
+from facex.geometry.band import box_about, filled, paint_band
+from facex.geometry.extend import ramp
 from facex.geometry.lids import lid_grids, lid_height, lid_outline, mean_lids
 from facex.geometry.topology import EYES, region_polygon_mask
 from facex.geometry.visibility import eye_openness
@@ -33,6 +34,9 @@ _SOFT: Final = 0.05
 _BROW: Final = 0.12
 """How far from a brow its hairs go, in widths of the eye."""
 
+_AROUND: Final = 0.5
+"""How far around the lids skin is looked for, in their widths."""
+
 
 def lid_ground(image: Floats, points: NDArray[np.floating], eye: int) -> Floats:
     """A picture whose eye 0 (right) or 1 is covered by the skin around it.
@@ -42,22 +46,21 @@ def lid_ground(image: Floats, points: NDArray[np.floating], eye: int) -> Floats:
         points: ``(478, 2 or 3)`` in pixels of ``image``.
         eye: which.
     """
-    size, ring = image.shape[0], lid_outline(points, eye)
-    span = float(np.ptp(ring[:, 0]))
-    hidden = filled(ring, size)
-    side = 2 * max(1, round(_BROW * span)) + 1
-    brows = region_polygon_mask(points, "brows", size)
-    hidden = np.maximum(
-        hidden, cv2.dilate(brows, np.ones((side, side), np.uint8)).astype(np.float32)
-    )
-    low = np.maximum(np.floor(ring.min(0) - span * 0.5).astype(int), 0)
-    high = np.minimum(np.ceil(ring.max(0) + span * 0.5).astype(int), size)
-    box = slice(low[1], high[1]), slice(low[0], high[0])
-    if (high - low).min() < 2 or hidden[box].min() > 0:
+    height, width = image.shape[:2]
+    ring = lid_outline(points, eye)
+    box = box_about(ring, image.shape, _AROUND)
+    if box is None:
+        return image
+    side = 2 * max(1, round(_BROW * float(np.ptp(ring[:, 0])))) + 1
+    brows = region_polygon_mask(points, "brows", (height, width))
+    brows = cv2.dilate(brows, np.ones((side, side), np.uint8))
+    hidden = np.maximum(filled(ring, height, width), np.asarray(brows, np.float32))
+    part = slice(box[1], box[3]), slice(box[0], box[2])
+    if hidden[part].min() > 0:
         return image
     covered = image.copy()
-    known = np.ascontiguousarray(1 - hidden[box], np.float32)
-    covered[box] = push_pull(np.ascontiguousarray(image[box]), known)
+    known = np.ascontiguousarray(1 - hidden[part])
+    covered[part] = push_pull(np.ascontiguousarray(image[part]), known)
     return covered
 
 
@@ -80,35 +83,41 @@ def shut_lids(
     Returns:
         The reference and how far it is known; both as they were where no lid is stretched.
     """
-    size = image.shape[0]
-    for eye, edge in enumerate(EYES):
+    before = image
+    for eye in range(len(EYES)):
         stretch = lid_height(result_points, eye) / max(lid_height(source_points, eye), 1e-6)
-        low, high = _STRETCHED
-        share = float(np.clip((stretch - low) / (high - low), 0, 1))
-        if share <= 0:
-            continue
+        share = ramp(stretch, *_STRETCHED)
+        # Far enough around for the brows that lids have no colour of.
         ring = lid_outline(result_points, eye)
-        soft = max(0.7, _SOFT * float(np.ptp(ring[:, 0])))
-        ground = lid_ground(image, result_points, eye)
-        upper, lower = lid_grids(result_points, eye)
-        above, below = (
-            paint_band(texture, grid, size)
-            for texture, grid in zip(mean_lids(), (upper, lower), strict=True)
-        )
-        # Beyond its own border a band goes on: shut, the two meet.
-        shade = np.where((filled(_loop(upper), size)[..., None] > 0.5) | (below <= 0), above, below)
-        shade = np.where(shade > 0, shade, np.float32(1))
-        lids = result_points[list(edge), :2]
-        low, high = _SLIT
-        slit = float(np.clip((eye_openness(lids) - low) / (high - low), 0, 1))
-        opening = filled(lids, size) * np.float32(slit)
-        weight = cv2.GaussianBlur(filled(ring, size), (0, 0), soft) * (1 - opening)
+        box = box_about(ring, image.shape, _AROUND + _BROW)
+        if share <= 0 or box is None:
+            continue
+        if image is before:
+            image, known = image.copy(), known.copy()
+        part = slice(box[1], box[3]), slice(box[0], box[2])
+        there = result_points[:, :2] - box[:2]
+        painted, weight = _lids(image[part], there, eye)
         if glasses is not None:
-            weight = weight * (1 - np.clip(glasses, 0, 1))
-        weight = np.asarray(weight * share, np.float32)
-        image = image + (np.clip(ground * shade, 0, 1) - image) * weight[..., None]
-        known = np.maximum(known, _TRUST * weight)
-    return np.asarray(image, np.float32), np.asarray(known, np.float32)
+            weight = weight * (1 - np.clip(glasses[part], 0, 1))
+        weight = np.asarray(weight * np.float32(share), np.float32)
+        image[part] += (painted - image[part]) * weight[..., None]
+        known[part] = np.maximum(known[part], _TRUST * weight)
+    return image, known
+
+
+def _lids(image: Floats, points: Points, eye: int) -> tuple[Floats, Floats]:
+    """A picture ``(h, w, 3)`` with the lids of an eye drawn, and where they are ``(h, w)``."""
+    size, ring = image.shape[:2], lid_outline(points, eye)
+    grids = lid_grids(points, eye)
+    above, below = (paint_band(*band, *size) for band in zip(mean_lids(), grids, strict=True))
+    # Beyond its own border a band goes on: shut, the two meet.
+    shade = np.where((filled(_loop(grids[0]), *size)[..., None] > 0.5) | (below <= 0), above, below)
+    shade = np.where(shade > 0, shade, np.float32(1))
+    edge = points[list(EYES[eye])]
+    opening = filled(edge, *size) * np.float32(ramp(eye_openness(edge), *_SLIT))
+    soft = max(0.7, _SOFT * float(np.ptp(ring[:, 0])))
+    weight = cv2.GaussianBlur(filled(ring, *size), (0, 0), soft) * (1 - opening)
+    return np.clip(lid_ground(image, points, eye) * shade, 0, 1), weight
 
 
 def _loop(grid: Floats) -> Floats:

@@ -35,6 +35,23 @@ def flipped(points: NDArray[np.floating], width: float) -> NDArray[np.float64]:
     return np.asarray(points, np.float64)[mirror_points()] * [-1.0, 1.0, 1.0] + [width, 0.0, 0.0]
 
 
+def other_half(points: NDArray[np.floating], *pictures: Floats) -> tuple[Floats, ...]:
+    """What a face shows in the same place of its other half.
+
+    Args:
+        points: ``(478, 3)`` landmarks in pixels.
+        pictures: of the face, ``(S, S)`` or ``(S, S, C)``.
+
+    Returns:
+        Where the other half shows anything, ``(S, S)`` in [0, 1], and each of the pictures as it
+        shows them.
+    """
+    size = pictures[0].shape[0]
+    field = mesh_warp(flipped(points, size), points, size, extend=False)
+    turned = (apply_warp(field, np.ascontiguousarray(picture[:, ::-1])) for picture in pictures)
+    return field.visible, *(np.asarray(picture, np.float32) for picture in turned)
+
+
 def fill_from_other_half(
     image: Floats, known: Floats, points: NDArray[np.floating]
 ) -> tuple[Floats, Floats]:
@@ -53,12 +70,9 @@ def fill_from_other_half(
     """
     if known.min() >= 1:
         return image, known
-    size = image.shape[0]
-    field = mesh_warp(flipped(points, size), points, size, extend=False)
-    other = np.asarray(apply_warp(field, np.ascontiguousarray(image[:, ::-1])), np.float32)
-    seen = np.asarray(apply_warp(field, np.ascontiguousarray(known[:, ::-1])), np.float32)
+    visible, other, seen = other_half(points, image, known)
     # Between known and unknown a warp mixes: only what is wholly known is of use.
-    usable = np.asarray(field.visible * np.clip(4 * seen - 3, 0, 1), np.float32)
+    usable = np.asarray(visible * np.clip(4 * seen - 3, 0, 1), np.float32)
     return borrow(image, known, other, usable, TRUST, match=np.ones_like(known))
 
 

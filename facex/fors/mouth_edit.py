@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.region_masks import FacePicture
+from facex.geometry.extend import ramp
 from facex.geometry.mouth import GRID, draw_mouth, mouth_grid, mouth_mask, paint_mouth
 from facex.geometry.topology import LIPS_INNER, STABLE_POINTS
 from facex.types import PARSING_CLASSES
@@ -57,25 +58,16 @@ class ShownMouth:
     Attributes:
         pixels: ``(h, w, 3)`` in [0, 1], of any resolution.
         points: ``(478, 3)`` in pixels of ``pixels``.
-        clear: nothing is held before it.
     """
 
     pixels: Floats
     points: Points
-    clear: bool
 
 
-def shown_mouth(picture: FacePicture, pixels: Floats) -> ShownMouth:
-    """The mouth of a picture.
-
-    Args:
-        picture: the face.
-        pixels: ``(h, w, 3)`` in [0, 1], that face's, of any resolution.
-    """
-    points = np.asarray(picture.landmarks, np.float64)
-    inside = mouth_mask(points, picture.crop_size) > 0.5
-    clear = inside.any() and float((picture.parsing == _MOUTH)[inside].mean()) > _CLEAR
-    return ShownMouth(pixels, points * (pixels.shape[0] / picture.crop_size), bool(clear))
+def clear_mouth(picture: FacePicture) -> bool:
+    """Whether nothing is held before the mouth of a face, which shows its inside."""
+    inside = mouth_mask(picture.landmarks, picture.crop_size) > 0.5
+    return bool(inside.any() and (picture.parsing == _MOUTH)[inside].mean() > _CLEAR)
 
 
 def mend_mouth(
@@ -96,13 +88,13 @@ def mend_mouth(
         skin: ``(S, S)`` in [0, 1], where the result shows skin, if that may change.
         own: the mouth whose lips these are.
         result_points: ``(478, 3)`` in pixels of ``image``.
-        lender: a mouth with the result's expression, in its light, if any.
+        lender: a clear mouth with the result's expression, in its light, if any.
         keep: these lips stay in their own photo, and its light.
 
     Returns:
         The reference and how far it is known.
     """
-    if lender is not None and lender.clear:
+    if lender is not None:
         image, known = lend_teeth(image, known, own, lender, result_points)
     if skin is not None and keep:
         image, known = keep_teeth(image, known, skin, own.pixels, own.points, result_points)
@@ -131,7 +123,7 @@ def keep_teeth(
         The reference and how far it is known; both as they were when nothing is stretched.
     """
     (_, before), (_, after) = mouth_grid(source_points), mouth_grid(result_points)
-    share = _ramp(before, *_LEAST_OPEN) * _ramp(after / max(before, 1e-6), *_WIDER)
+    share = ramp(before, *_LEAST_OPEN) * ramp(after / max(before, 1e-6), *_WIDER)
     seen = skin * known
     if share <= 0 or seen.sum() < 1:
         return image, known
@@ -170,8 +162,8 @@ def lend_teeth(
     size = image.shape[0]
     (_, theirs), (_, after) = (mouth_grid(points) for points in (lender.points, result_points))
     stretch = _extent(result_points, size) / _extent(own.points, own.pixels.shape[0])
-    share = _ramp(after, *_LEAST_OPEN) * _ramp(float(stretch.max()), *_WIDER)
-    share *= _ramp(theirs, *_LEAST_OPEN) * _ramp(theirs / max(after, 1e-6), *_LENT)
+    share = ramp(after, *_LEAST_OPEN) * ramp(float(stretch.max()), *_WIDER)
+    share *= ramp(theirs, *_LEAST_OPEN) * ramp(theirs / max(after, 1e-6), *_LENT)
     if share <= 0:
         return image, known
     ring = lender.points[list(LIPS_INNER), 0]
@@ -197,7 +189,7 @@ def close_lips(image: Floats, source_points: Points, result_points: Points) -> F
         The reference; as it was for all other mouths.
     """
     (_, before), (grid, after) = mouth_grid(source_points), mouth_grid(result_points)
-    share = _ramp(before, *_LEAST_OPEN) * (1 - _ramp(after, *_SHUT))
+    share = ramp(before, *_LEAST_OPEN) * (1 - ramp(after, *_SHUT))
     if share <= 0:
         return image
     size = image.shape[0]
@@ -226,7 +218,3 @@ def _extent(points: Points, size: int) -> NDArray[np.float64]:
     middle = grid[:, GRID[1] // 2]
     ends = (middle[-1] - middle[0], grid[0, -1] - grid[0, 0])
     return np.maximum([np.linalg.norm(end) for end in ends], 1.0) / size
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return float(np.clip((value - low) / (high - low), 0, 1))

@@ -26,7 +26,7 @@ from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.lids import shut_lids
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped, softly_turned
-from facex.fors.mouth_edit import mend_mouth, shown_mouth
+from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -281,12 +281,12 @@ class RegionAssembler:
         name, skin = self.plan.pixels[Region.LIPS], regions.get(Region.SKIN)
         if name not in self.pictures or (name == TARGET and self.still):
             return image, cover
-        place = scale_points(self.result, image.shape[0] / self._crop)
-        own, lender = shown_mouth(self.pictures[name], self._pixels(name)), None
-        replaced = name != TARGET and not self.plan.motion.changes_expression
-        if replaced and self.plan.factors[Factor.LIGHT] == TARGET:
-            lender = shown_mouth(self.target, self._pixels(TARGET))
-        return mend_mouth(image, cover, skin, own, place, lender, keep=name == TARGET)
+        pixels, own, place = self._features(name, image.shape[0])
+        mouth, lender = ShownMouth(pixels, own), None
+        lit = self.plan.factors[Factor.LIGHT] == TARGET and not self.plan.motion.changes_expression
+        if name != TARGET and lit and clear_mouth(self.target):
+            lender = ShownMouth(*self._features(TARGET, image.shape[0])[:2])
+        return mend_mouth(image, cover, skin, mouth, place, lender, keep=name == TARGET)
 
     @property
     def _crop(self) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from facex.fors.beard import beardedness
+from facex.geometry.extend import smoothstep
 from facex.geometry.topology import EYES, FACE_OVAL, region_polygon_mask
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 
@@ -212,8 +213,7 @@ def _round_outline(size: int) -> Floats:
     """``(S, S)``, 1 well inside of a crop, 0 along its border and in its corners."""
     side = np.abs((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1)
     radius = np.sum(np.square(np.square(np.meshgrid(side, side))), axis=0) ** 0.25
-    share = np.clip((1 - radius) / _OUTLINE, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share), np.float32)
+    return smoothstep(0, _OUTLINE, 1 - radius)
 
 
 def beard_of(picture: FacePicture, masks: dict[Region, Floats]) -> float:

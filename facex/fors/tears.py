@@ -18,8 +18,6 @@ Floats = NDArray[np.float32]
 
 TORN: Final = 3.0
 """Source pixels (of a 256 px crop) between neighbours above which a warp is torn there."""
-
-
 _HIDING: Final = 0.6
 """Share of an eye's opening before which a dark lens is."""
 _HALF_KNOWN: Final = 0.8
@@ -73,7 +71,7 @@ def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
         known: ``(H, W)`` in [0, 1].
 
     Returns:
-        Both; a closed hole counts as half known.
+        Both; a closed hole counts as half known at least.
     """
     unit = image.shape[1] / 256
     hole = (known < _HALF_KNOWN).astype(np.uint8)
@@ -87,9 +85,9 @@ def fill_pinholes(image: Floats, known: Floats) -> tuple[Floats, Floats]:
     weight = cv2.GaussianBlur(known, (0, 0), 1.5 * unit)[..., None]
     around = cv2.GaussianBlur(image * known[..., None], (0, 0), 1.5 * unit)
     small &= weight[..., 0] > 0.02
-    filled = np.where(small[..., None], around / np.maximum(weight, 0.02), image)
+    closed = np.where(small[..., None], around / np.maximum(weight, 0.02), image)
     trust = np.where(small, np.maximum(known, np.float32(0.5)), known)
-    return np.asarray(filled, np.float32), np.asarray(trust, np.float32)
+    return np.asarray(closed, np.float32), np.asarray(trust, np.float32)
 
 
 def fill_dark_glasses(
@@ -122,8 +120,8 @@ def fill_dark_glasses(
     # Soft towards its rim, where a hard one would show as stairs.
     soft = np.asarray(cv2.GaussianBlur(area, (0, 0), unit), np.float32)
     soft = np.clip(2 * soft - 1, 0, 1)
-    filled = push_pull(image, np.ascontiguousarray(seen, np.float32))
-    mended = image + (filled - image) * (soft * (1 - seen))[..., None]
+    whole = push_pull(image, np.ascontiguousarray(seen, np.float32))
+    mended = image + (whole - image) * (soft * (1 - seen))[..., None]
     return np.asarray(mended, np.float32), np.maximum(cover, soft)
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +42,20 @@ def band_grid(
     return np.asarray(top + (bottom - top) * down, np.float32)
 
 
-def paint_band(texture: Floats, grid: Floats, size: int) -> Floats:
-    """A texture in its place ``(S, S, C)``, 0 elsewhere, its border carried on a little.
+def paint_band(texture: Floats, grid: Floats, height: int, width: int | None = None) -> Floats:
+    """A texture in its place ``(H, W, C)``, 0 elsewhere, its border carried on a little.
 
     Args:
         texture: ``(rows, columns, C)``.
         grid: ``(rows, columns, 2)`` of :func:`band_grid`, in pixels.
-        size: side of the picture in pixels.
+        height: of the picture in pixels.
+        width: of it, by default the same.
     """
+    width = height if width is None else width
     low, high = grid.reshape(-1, 2).min(0), grid.reshape(-1, 2).max(0)
     left, top = np.maximum(np.floor(low).astype(int) - 2, 0)
-    right, bottom = np.minimum(np.ceil(high).astype(int) + 3, size)
-    image = np.zeros((size, size, texture.shape[-1]), np.float32)
+    right, bottom = np.minimum(np.ceil(high).astype(int) + 3, (width, height))
+    image = np.zeros((height, width, texture.shape[-1]), np.float32)
     if right - left < 2 or bottom - top < 2:
         return image
     columns, rows = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
@@ -66,6 +71,27 @@ def filled(loop: NDArray[np.floating], height: int, width: int | None = None) ->
     mask = np.zeros((height, height if width is None else width), np.uint8)
     cv2.fillPoly(mask, [np.round(np.asarray(loop) * 16 - 8).astype(np.int32)], 255, cv2.LINE_AA, 4)
     return np.asarray(mask, np.float32) / np.float32(255)
+
+
+def box_about(
+    ring: NDArray[np.floating], shape: Sequence[int], margin: float
+) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of a box about a loop ``(n, 2)``, inside of a picture.
+
+    Args:
+        ring: in pixels.
+        shape: of the picture, height and width first.
+        margin: in widths of the loop.
+
+    Returns:
+        The box, None where hardly anything of it is in the picture.
+    """
+    low, high = ring.min(0), ring.max(0)
+    spare = margin * float((high - low)[0])
+    x0, y0 = (max(0, int(value - spare)) for value in low)
+    sides = zip(high, shape[1::-1], strict=True)
+    x1, y1 = (min(most, math.ceil(value + spare)) for value, most in sides)
+    return (x0, y0, x1, y1) if x1 - x0 > 4 and y1 - y0 > 2 else None
 
 
 def _inverse(grid: Floats, places: Floats) -> Floats:

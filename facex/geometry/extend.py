@@ -93,6 +93,11 @@ class Extension(NamedTuple):
     shown: Floats
 
 
+def ramp(value: float, low: float, high: float) -> float:
+    """Straight rise from 0 at ``low`` to 1 at ``high``."""
+    return float(np.clip((value - low) / (high - low), 0, 1))
+
+
 def smoothstep(low: float, high: float, value: NDArray[np.floating]) -> Floats:
     """Smooth rise from 0 at ``low`` to 1 at ``high``."""
     t = np.clip((np.asarray(value, np.float32) - low) / (high - low), 0, 1)

@@ -9,22 +9,19 @@ crease to the edge of the upper lid, and from the edge of the lower one to below
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facex.geometry.band import band_grid
+from facex.geometry.means import read_means
 from facex.geometry.topology import EYES
 
 Floats = NDArray[np.float32]
 
 BANDS: Final = ((24, 48), (12, 48))
 """Rows and columns of the upper and the lower mean, outer corner of the eye first."""
-UNIT: Final = 128.0
-"""Stored value of a pixel as bright as the skin around the eye."""
 
 _AROUND: Final = (
     (130, 247, 30, 29, 27, 28, 56, 190, 243, 112, 26, 22, 23, 24, 110, 25),
@@ -40,9 +37,7 @@ _UP: Final = 0.5
 @cache
 def mean_lids() -> tuple[Floats, Floats]:
     """Upper and lower mean ``(rows, columns, 3)``, relative to the skin around the eye."""
-    data = (resources.files("facex.geometry") / "lids.png").read_bytes()
-    image = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-    means = image[..., ::-1].astype(np.float32) / np.float32(UNIT)
+    means = read_means("lids.png")
     rows = BANDS[0][0]
     return means[:rows], means[rows:]
 

@@ -9,7 +9,6 @@ kept in the frame of the mouth itself: across from corner to corner, down from l
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Final
 
 import cv2
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.geometry.band import band_grid, filled, paint_band
+from facex.geometry.means import read_means
 from facex.geometry.topology import LIPS_INNER
 
 Floats = NDArray[np.float32]
@@ -25,8 +25,6 @@ OPENNESS: Final = (0.12, 0.21, 0.32, 0.5, 0.8)
 """Height over width of the mouths that each mean was taken from."""
 GRID: Final = (24, 48)
 """Rows and columns of a mean."""
-UNIT: Final = 128.0
-"""Stored value of a pixel as bright as the face's mean skin."""
 
 _MOUTH_CORNERS: Final = (78, 308)
 _OUTER_EYES: Final = (33, 263)
@@ -46,12 +44,7 @@ _TYPICAL_SKIN: Final = np.array([0.85, 0.65, 0.55], np.float32)
 @cache
 def mean_mouths() -> Floats:
     """``(5, 24, 48, 3)`` colours relative to the face's mean skin."""
-    data = (resources.files("facex.geometry") / "mouth.png").read_bytes()
-    image = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-    rows, columns = GRID
-    return image[..., ::-1].reshape(len(OPENNESS), rows, columns, 3).astype(
-        np.float32
-    ) / np.float32(UNIT)
+    return read_means("mouth.png").reshape(len(OPENNESS), *GRID, 3)
 
 
 def mouth_grid(points: NDArray[np.floating], shape: tuple[int, int] = GRID) -> tuple[Floats, float]:
@@ -69,8 +62,10 @@ def mouth_grid(points: NDArray[np.floating], shape: tuple[int, int] = GRID) -> t
     upper, lower = ring[: half + 1], np.concatenate([ring[half:], ring[:1]])[::-1]
     grid = band_grid(upper, lower, shape)
     width = max(float(np.linalg.norm(ring[half] - ring[0])), 1e-6)
-    middle = band_grid(upper, lower, (2, shape[1]))[:, shape[1] // 2]
-    return grid, 2 * float(np.linalg.norm(middle[1] - middle[0])) / width
+    # From the first row's middle to the last one's it is a row less than from lip to lip.
+    first, *_, last = grid[:, shape[1] // 2]
+    gap = float(np.linalg.norm(last - first)) * shape[0] / (shape[0] - 1)
+    return grid, gap / width
 
 
 def mouth_mask(points: NDArray[np.floating], size: int) -> Floats:

@@ -14,18 +14,17 @@ import cv2
 import numpy as np
 
 from facex.fors.lids import lid_ground
-from facex.geometry.lids import BANDS, UNIT, lid_grids
-from facex.geometry.pose import euler_from_rotation
+from facex.geometry.lids import BANDS, lid_grids
+from facex.geometry.means import write_means
 from facex.geometry.topology import EYES
 from facex.geometry.visibility import eye_openness
 from facex.train.facecache import FaceCache
+from facex.train.fit_mouth import turned_away
 from facex.train.samples import Codes
 from facex.types import PARSING_CLASSES
 
 _SHUT: Final = 0.12
 _GLASSES: Final = PARSING_CLASSES.index("eye_g")
-_TURNED: Final = 0.45
-"""Radians of yaw beyond which a face is left out."""
 _FEWEST: Final = 20
 _TINT: Final = 3.0
 """Deviation of the blur of their colour, in cells."""
@@ -33,20 +32,16 @@ _TINT: Final = 3.0
 
 def main(arguments: list[str]) -> int:
     """Average and write; see the module's docstring."""
-    import torch
-
     if len(arguments) != 4:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
     cache, codes = FaceCache.open(arguments[0], arguments[1]), Codes.load(arguments[2])
-    points = np.asarray(codes.arrays["landmarks"], np.float64)
-    rotation = torch.from_numpy(np.asarray(codes.arrays["rotation"], np.float32))
-    yaw = euler_from_rotation(rotation)[0].abs().numpy()
+    points, turned = np.asarray(codes.arrays["landmarks"], np.float64), turned_away(codes)
     found: list[list[np.ndarray]] = [[], []]
     people: set[str] = set()
     for row, face in enumerate(points):
         opened = max(eye_openness(face[list(eye)]) for eye in EYES)
-        if opened > _SHUT or yaw[row] > _TURNED or (codes.arrays["parsing"][row] == _GLASSES).any():
+        if opened > _SHUT or turned[row] or (codes.arrays["parsing"][row] == _GLASSES).any():
             continue
         index = int(codes.arrays["index"][row])
         person = cache.rows[index].get("person", "")
@@ -64,8 +59,7 @@ def main(arguments: list[str]) -> int:
     means = np.concatenate([_toned(np.median(band, axis=0)) for band in found])
     if means.shape[:2] != (sum(rows for rows, _ in BANDS), BANDS[0][1]):
         raise SystemExit("the means do not fit facex.geometry.lids.BANDS")
-    sheet = np.clip(means * UNIT, 0, 255).astype(np.uint8)
-    cv2.imwrite(str(Path(arguments[3])), np.ascontiguousarray(sheet[..., ::-1]))
+    write_means(Path(arguments[3]), means)
     return 0
 
 

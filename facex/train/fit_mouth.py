@@ -12,8 +12,10 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from facex.geometry.mouth import GRID, OPENNESS, UNIT, mouth_grid
+from facex.geometry.means import write_means
+from facex.geometry.mouth import OPENNESS, mouth_grid
 from facex.geometry.pose import euler_from_rotation
 from facex.train.facecache import FaceCache
 from facex.train.samples import Codes
@@ -26,21 +28,26 @@ _TURNED: Final = 0.45
 """Radians of yaw beyond which a face is left out."""
 
 
-def main(arguments: list[str]) -> int:
-    """Average and write; see the module's docstring."""
+def turned_away(codes: Codes) -> NDArray[np.bool_]:
+    """Which faces are turned too far for a mean, ``(n,)``."""
     import torch
 
+    rotation = torch.from_numpy(np.asarray(codes.arrays["rotation"], np.float32))
+    return euler_from_rotation(rotation)[0].abs().numpy() >= _TURNED
+
+
+def main(arguments: list[str]) -> int:
+    """Average and write; see the module's docstring."""
     if len(arguments) != 4:
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2
     cache, codes = FaceCache.open(arguments[0], arguments[1]), Codes.load(arguments[2])
     points, parsing = codes.arrays["landmarks"], codes.arrays["parsing"]
-    rotation = torch.from_numpy(np.asarray(codes.arrays["rotation"], np.float32))
-    yaw = euler_from_rotation(rotation)[0].abs().numpy()
+    turned = turned_away(codes)
     opened = np.array([mouth_grid(face)[1] for face in points])
     means = []
     for low, high in _BINS:
-        rows = np.flatnonzero((opened > low) & (opened < high) & (yaw < _TURNED))
+        rows = np.flatnonzero((opened > low) & (opened < high) & ~turned)
         found = []
         for row in np.random.default_rng(0).permutation(rows)[:_MOST]:
             image = np.asarray(cache.faces[codes.arrays["index"][row]], np.float32) / 255
@@ -56,8 +63,7 @@ def main(arguments: list[str]) -> int:
         print(f"height over width {low} to {high}: {len(found)} mouths")
     if len(means) != len(OPENNESS):
         raise SystemExit("the means do not fit facex.geometry.mouth.OPENNESS")
-    sheet = np.clip(np.stack(means) * UNIT, 0, 255).astype(np.uint8).reshape(-1, GRID[1], 3)
-    cv2.imwrite(str(Path(arguments[3])), np.ascontiguousarray(sheet[..., ::-1]))
+    write_means(Path(arguments[3]), np.concatenate(means))
     return 0
 
 

@@ -65,8 +65,8 @@ def lent(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """A grey mouth, the lender's striped one, and what the first becomes."""
     grey, known = np.full((SIZE, SIZE, 3), 0.7, np.float32), np.ones((SIZE, SIZE), np.float32)
-    shut = ShownMouth(grey, opened(own), True)
-    lender = ShownMouth(striped(opened(theirs)), opened(theirs), True)
+    shut = ShownMouth(grey, opened(own))
+    lender = ShownMouth(striped(opened(theirs)), opened(theirs))
     return grey, lender.pixels, lend_teeth(grey, known, shut, lender, opened(after))[0]
 
 
