@@ -19,19 +19,17 @@ from numpy.typing import NDArray
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
-from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.eyes import Look
+from facex.fors.features import FeaturePainter
 from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
-from facex.fors.lids import shut_lids
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import fill_from_other_half, flipped, softly_turned
-from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
     beard_of,
-    eye_openings,
     grow,
     region_masks,
     resized,
@@ -124,8 +122,7 @@ class RegionAssembler:
         look: Look | None = None,
         portraits: Mapping[str, Floats] | None = None,
     ) -> None:
-        self.pictures, self.mask, self.look = pictures, mask, look
-        self.turn: Floats | None = None
+        self.pictures, self.mask = pictures, mask
         self.portraits = dict(portraits or {})
         self.plan = plan = with_hat(plan, pictures)
         self.target = pictures[TARGET]
@@ -135,6 +132,7 @@ class RegionAssembler:
         moves = motion.turns_head or motion.changes_expression or motion.turns_eyes
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
+        self.features = FeaturePainter(plan, pictures, self._pixels, self.result, self.still, look)
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
         for name, masks in self.masks.items():
             if name != TARGET:
@@ -228,65 +226,8 @@ class RegionAssembler:
         if Region.GLASSES in regions:
             eyes = scale_points(self.result, size / self._crop)
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
-        image, cover = self._turn_eyes(image, cover, regions)
-        image, cover = self._shut_eyes(image, cover, regions)
-        image, cover = self._mend_mouth(image, cover, regions)
+        image, cover = self.features.paint(image, cover, regions, self.colours)
         return _Painted(image, cover, 1 - behind, regions)
-
-    def _turn_eyes(
-        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
-    ) -> tuple[Floats, Floats]:
-        """Paint the eyes anew if the edit turns them: another's look where the target does."""
-        name, size = self.plan.pixels[Region.EYES], image.shape[0]
-        turned_in = self.plan.motion.turns_eyes or name != TARGET
-        if not turned_in or name not in self.pictures:
-            return image, cover
-        pixels, own, place = self._features(name, size)
-        colours = self.colours.get(name)
-        if colours is not None:
-            # As bright as the face around them: eyes in the source's own light would glow.
-            pixels = recoloured_eyes(pixels, own, colours.at(eye_openings(place, size)))
-        if self.look is not None:
-            if self.turn is None:
-                self.turn = aim_eyes(image, pixels, own, place, self.look)
-            place = turned_irises(place, self.look.wanted, self.turn)
-        turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
-        # Glasses stay before the eyes.
-        share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
-        image = np.asarray(image + (turned - image) * share[..., None], np.float32)
-        return image, np.maximum(cover, painted * share)
-
-    def _shut_eyes(
-        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
-    ) -> tuple[Floats, Floats]:
-        """Lids of eyes that their photo shows open and the edit shuts."""
-        name = self.plan.pixels[Region.EYES]
-        if name not in self.pictures or (name == TARGET and self.still):
-            return image, cover
-        pixels, own, place = self._features(name, image.shape[0])
-        own = own * (image.shape[0] / pixels.shape[0])
-        return shut_lids(image, cover, own, place, regions.get(Region.GLASSES))
-
-    def _features(self, name: str, size: int) -> tuple[Floats, Doubles, Doubles]:
-        """A picture's pixels, its landmarks in them, and those of the result."""
-        picture, pixels = self.pictures[name], self._pixels(name)
-        own = scale_points(np.asarray(picture.landmarks), pixels.shape[0] / picture.crop_size)
-        place = scale_points(self.result, size / self._crop)
-        return pixels, np.asarray(own, np.float64), np.asarray(place, np.float64)
-
-    def _mend_mouth(
-        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
-    ) -> tuple[Floats, Floats]:
-        """Teeth are not stretched, and whose mouth was shut gets some; shut lips have a shadow."""
-        name, skin = self.plan.pixels[Region.LIPS], regions.get(Region.SKIN)
-        if name not in self.pictures or (name == TARGET and self.still):
-            return image, cover
-        pixels, own, place = self._features(name, image.shape[0])
-        mouth, lender = ShownMouth(pixels, own), None
-        lit = self.plan.factors[Factor.LIGHT] == TARGET and not self.plan.motion.changes_expression
-        if name != TARGET and lit and clear_mouth(self.target):
-            lender = ShownMouth(*self._features(TARGET, image.shape[0])[:2])
-        return mend_mouth(image, cover, skin, mouth, place, lender, keep=name == TARGET)
 
     @property
     def _crop(self) -> int:

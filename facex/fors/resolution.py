@@ -17,7 +17,8 @@ def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
     """Use what was found at another resolution, so that both references agree."""
     assembler.colours.update(small.colours)
     assembler.even.sides.update(small.even.sides)
-    assembler.look, assembler.turn, assembler.portraits = small.look, small.turn, small.portraits
+    assembler.features.look, assembler.features.turn = small.features.look, small.features.turn
+    assembler.portraits = small.portraits
 
 
 def higher_resolution(

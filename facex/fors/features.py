@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eyes, lids and mouth of the result: what a warp of the skin cannot make, painted over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.lids import shut_lids
+from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
+from facex.fors.region_masks import FacePicture, eye_openings
+from facex.fors.relight import ColourMap
+from facex.geometry.texture_map import scale_points
+from facex.recipes.plan import Plan
+from facex.recipes.values import TARGET
+from facex.types import Factor, Region
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass
+class FeaturePainter:
+    """Paints the features of one edit.
+
+    Attributes:
+        plan: which region comes from whom.
+        pictures: decomposed pictures by name.
+        pixels: the pixels that are shown of a picture, by its name.
+        result: ``(478, 3)`` mesh of the result in units of the target's crop.
+        still: what is the target's own does not move.
+        look: where the eyes shall look; without, their irises are placed by geometry alone.
+        turn: how far the irises were turned for that look, once it was found.
+    """
+
+    plan: Plan
+    pictures: Mapping[str, FacePicture]
+    pixels: Callable[[str], Floats]
+    result: Doubles
+    still: bool
+    look: Look | None = None
+    turn: Floats | None = field(default=None, init=False)
+
+    def paint(
+        self,
+        image: Floats,
+        cover: Floats,
+        regions: Mapping[Region, Floats],
+        colours: Mapping[str, ColourMap | None],
+    ) -> tuple[Floats, Floats]:
+        """All features that the edit moves or that come from another picture.
+
+        Args:
+            image: ``(S, S, 3)`` in [0, 1].
+            cover: ``(S, S)`` in [0, 1], how far the image is shown.
+            regions: masks of the result, ``(S, S)``.
+            colours: how each picture is brought into the target's light.
+        """
+        image, cover = self._turn_eyes(image, cover, regions, colours)
+        image, cover = self._shut_eyes(image, cover, regions)
+        return self._mend_mouth(image, cover, regions)
+
+    def _turn_eyes(
+        self,
+        image: Floats,
+        cover: Floats,
+        regions: Mapping[Region, Floats],
+        colours: Mapping[str, ColourMap | None],
+    ) -> tuple[Floats, Floats]:
+        """Paint the eyes anew if the edit turns them: another's look where the target does."""
+        name, size = self.plan.pixels[Region.EYES], image.shape[0]
+        turned_in = self.plan.motion.turns_eyes or name != TARGET
+        if not turned_in or name not in self.pictures:
+            return image, cover
+        pixels, own, place = self._features(name, size)
+        light = colours.get(name)
+        if light is not None:
+            # As bright as the face around them: eyes in the source's own light would glow.
+            pixels = recoloured_eyes(pixels, own, light.at(eye_openings(place, size)))
+        if self.look is not None:
+            if self.turn is None:
+                self.turn = aim_eyes(image, pixels, own, place, self.look)
+            place = turned_irises(place, self.look.wanted, self.turn)
+        turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
+        # Glasses stay before the eyes.
+        share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
+        image = np.asarray(image + (turned - image) * share[..., None], np.float32)
+        return image, np.maximum(cover, painted * share)
+
+    def _shut_eyes(
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Lids of eyes that their photo shows open and the edit shuts."""
+        name = self.plan.pixels[Region.EYES]
+        if name not in self.pictures or (name == TARGET and self.still):
+            return image, cover
+        pixels, own, place = self._features(name, image.shape[0])
+        own = own * (image.shape[0] / pixels.shape[0])
+        return shut_lids(image, cover, own, place, regions.get(Region.GLASSES))
+
+    def _mend_mouth(
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Teeth are not stretched, and whose mouth was shut gets some; shut lips have a shadow."""
+        name, skin = self.plan.pixels[Region.LIPS], regions.get(Region.SKIN)
+        if name not in self.pictures or (name == TARGET and self.still):
+            return image, cover
+        pixels, own, place = self._features(name, image.shape[0])
+        mouth, lender = ShownMouth(pixels, own), None
+        motion = self.plan.motion
+        lit = self.plan.factors[Factor.LIGHT] == TARGET and not motion.changes_expression
+        if name != TARGET and lit and clear_mouth(self.pictures[TARGET]):
+            lender = ShownMouth(*self._features(TARGET, image.shape[0])[:2])
+        return mend_mouth(image, cover, skin, mouth, place, lender, keep=name == TARGET)
+
+    def _features(self, name: str, size: int) -> tuple[Floats, Doubles, Doubles]:
+        """A picture's pixels, its landmarks in them, and those of the result."""
+        picture, pixels = self.pictures[name], self.pixels(name)
+        own = scale_points(np.asarray(picture.landmarks), pixels.shape[0] / picture.crop_size)
+        place = scale_points(self.result, size / self.pictures[TARGET].crop_size)
+        return pixels, np.asarray(own, np.float64), np.asarray(place, np.float64)
