@@ -4,7 +4,7 @@
 ``python benchmarks/look.py DATA --out sheet.png [--task swap] [--seed 0] [--model DIR ...]``
 
 A row shows target, source, the reference that the (first) model was shown, and each model's edit.
-DATA is a folder of photos or of aligned faces with an ``index.csv``, of which the dev split is taken.
+DATA is a folder of photos, or of aligned faces with an ``index.csv`` (its dev split).
 """
 
 from __future__ import annotations

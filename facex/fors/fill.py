@@ -23,6 +23,9 @@ _WIDE: Final = 4
 _ODD: Final = 0.15
 """Difference from the surroundings, RGB in [0, 1], beyond which it counts little."""
 
+_TINT: Final = 0.08
+"""The same for a difference of tint from the whole of what both show."""
+
 
 def push_pull(image: Floats, known: Floats) -> Floats:
     """Extend known pixels smoothly over unknown ones.
@@ -93,6 +96,10 @@ def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
         gap = cv2.resize(gap * both[..., None], size, interpolation=cv2.INTER_AREA)
         gap = np.asarray(gap / np.maximum(weight, 1e-4)[..., None], np.float32)
         both = np.asarray(weight, np.float32)
+    # Nor is what has another tint than the rest: a lock that was called skin, its shadow.
+    tint = gap - gap.mean(-1, keepdims=True)
+    tint = np.linalg.norm(tint - _median(tint, both), axis=-1) / _TINT
+    both = np.asarray(both * np.exp(-np.square(tint)), np.float32)
     sigma = both.shape[0] * _SMOOTH
     wide, _ = _weighted_mean(gap, both, _WIDE * sigma)
     # A strand of hair or a wrinkle of one of them is not a difference of light.
@@ -103,6 +110,12 @@ def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
     if scale < 1:
         smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(smooth, np.float32)
+
+
+def _median(values: Floats, weight: Floats) -> Floats:
+    """Median ``(C,)`` of ``(H, W, C)`` where the weight is most of what it can be."""
+    sure = weight > 0.5 * weight.max()
+    return np.asarray(np.median(values[sure], axis=0), np.float32)
 
 
 def _weighted_mean(values: Floats, weight: Floats, sigma: float) -> tuple[Floats, Floats]:

@@ -50,19 +50,21 @@ class Lender:
         image: ``(S, S, 3)`` RGB.
         skin: where it shows skin that is no jaw.
         jaw: where it shows the jaw, with or without a beard.
+        brows: where it shows brows that are lent; nowhere, if the face has its own.
         teeth: where it shows the inside of the mouth.
     """
 
     image: Floats
     skin: Floats
     jaw: Floats
+    brows: Floats
     teeth: Floats
 
 
 def lend_skin(
     image: Floats, known: Floats, edit: Floats, skin: Floats, jaw: Floats, lender: Lender
 ) -> tuple[Floats, Floats]:
-    """Skin under the source's fringe or hat and beyond its profile, and teeth it never showed.
+    """Skin and brows under the source's fringe or hat and beyond its profile, and teeth.
 
     Args:
         image: ``(S, S, 3)`` in [0, 1].
@@ -76,8 +78,9 @@ def lend_skin(
         The image and how far it is known now.
     """
     lent = (lender.skin + lender.jaw) * _no_hair(lender)
-    shaven = _shaven(lender)
-    plain = _plain(shaven, np.minimum(lent, np.float32(1)))
+    plain = _plain(_shaven(lender), np.minimum(lent, np.float32(1)))
+    plain = np.asarray(plain + (lender.image - plain) * lender.brows[..., None], np.float32)
+    lent = np.minimum(lent + lender.brows, np.float32(1))
     lent = np.asarray(lent * (edit > 0), np.float32)
     # The last pixels before a hole are mixed with what hid the skin: they fade into what is lent.
     hole = np.asarray((1 - known) * lent > TRUST, np.uint8)
@@ -123,7 +126,8 @@ def open_mouth(
 def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.floating]) -> Floats:
     """Fill what is left unknown: in the face from its skin, elsewhere from everything around.
 
-    A face that is filled from beside it takes on the ground's colour at its rim.
+    A face that is filled from beside it takes on the ground's colour at its rim, and ground that is
+    filled from the face, where glasses were, makes it broader.
 
     Args:
         image: ``(S, S, 3)`` in [0, 1].
@@ -132,16 +136,17 @@ def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.flo
         points: ``(478, 3)`` of the result in pixels.
 
     Returns:
-        ``(S, S, 3)``; equal to ``image`` where ``known`` is 1.
+        ``(S, S, 3)``; equal to ``image`` where it is known or lent.
     """
-    size = image.shape[0]
-    filled = push_pull(image, known)
-    own = np.asarray(known * np.minimum(skin, 1), np.float32)
+    size, there = image.shape[0], _there(known)
+    skin = np.asarray(np.minimum(skin, 1), np.float32)
+    own, beside = known * skin, there * (1 - skin)
     if own.sum() < 1:
-        return filled
+        return push_pull(image, there)
+    filled = image * there[..., None] + push_pull(image, beside) * (1 - there[..., None])
     area = region_polygon_mask(points, "face", size).astype(np.float32)
     area = cv2.GaussianBlur(area, (0, 0), max(0.6, size / 200))[..., None]
-    seen = known[..., None]
+    seen = there[..., None]
     inside = image * seen + push_pull(image, own) * (1 - seen)
     return np.asarray(filled + (inside - filled) * area, np.float32)
 
@@ -161,8 +166,8 @@ def fill_rest(
     Returns:
         The image and how far it is known now: what is behind a head is guessed.
     """
-    filled = push_pull(image, known)
-    size = target.shape[0]
+    size, there = target.shape[0], _there(known)
+    filled = push_pull(image, there)
     # Gaps between the parts of a head are not the ground behind it.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(_GAP * size) + 1,) * 2)
     closed = cv2.morphologyEx((front > 0.3).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
@@ -170,7 +175,7 @@ def fill_rest(
     whole = np.maximum(cv2.GaussianBlur(whole, (0, 0), max(0.6, size / 300)), front)
     own = np.asarray(known * (front > TRUST), np.float32)
     if own.sum() >= 1:
-        seen = known[..., None]
+        seen = there[..., None]
         inside = image * seen + push_pull(image, own) * (1 - seen)
         filled = np.asarray(filled + (inside - filled) * whole[..., None], np.float32)
     # What has been guessed already is no open ground.
@@ -184,6 +189,11 @@ def fill_rest(
     behind = push_pull(target, ground)
     filled = filled + (behind - filled) * share[..., None]
     return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)
+
+
+def _there(known: Floats) -> Floats:
+    """How far there is anything: what was lent is only half known, and shown as it is."""
+    return np.minimum(known / np.float32(TRUST), np.float32(1))
 
 
 def _no_hair(lender: Lender) -> Floats:

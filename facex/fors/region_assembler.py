@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.brows import Sides, brow_area, hidden_brows, mirrored_brow
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
@@ -54,7 +55,8 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
-
+_FRAME_ROOM: Final = 0.016
+"""How far around glasses that are taken off hair and ground are filled, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 SPARE: Final = "spare"
 """Name of a picture that lends skin in place of the target, as training needs it."""
@@ -137,11 +139,14 @@ class RegionAssembler:
         for name, masks in self.masks.items():
             if name != TARGET:
                 trim_face(masks, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
+        self.veiled = self._veil()
         if Region.HAIR in plan.edit:
             # Where the hair goes, so does the rim of the ground that is mixed with it.
             rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))
             for region in STAYS_PUT:
                 self.masks[TARGET][region] = self.masks[TARGET][region] * rim
+        if Region.GLASSES in plan.edit and plan.pixels[Region.GLASSES] != TARGET:
+            self._take_off_glasses()
         self.colours: dict[str, ColourMap | None] = {}
         self.even = EvenLight()
         self.bare: Floats | None = None
@@ -176,9 +181,10 @@ class RegionAssembler:
             image, known = fill_pinholes(image, known)
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
-            if self._lends and ((1 - known) * edit).mean() > LEAST:
-                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
             points = scale_points(self.result, size / self._crop)
+            if self._lends and ((1 - known) * edit).mean() > LEAST:
+                image, known = mirrored_brow(image, known, points, self.veiled)
+                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
                 head = self._head(size)
@@ -362,6 +368,26 @@ class RegionAssembler:
             and not plan.by_mask
         )
 
+    def _take_off_glasses(self) -> None:
+        """Frames reach beyond the face, and the parser draws them thin: what is near goes, too."""
+        masks = self.masks[TARGET]
+        room = grow(masks[Region.GLASSES], max(1, round(_FRAME_ROOM * self._crop)))
+        for region in masks.keys() - {*FACE_REGIONS, Region.GLASSES}:
+            masks[region] = masks[region] * (1 - room)
+        masks[Region.GLASSES] = np.maximum(masks[Region.GLASSES], room)
+
+    def _veil(self) -> Sides:
+        """Leave out brows of another's that hair falls over, unless that hair comes along."""
+        name = self.plan.pixels[Region.BROWS]
+        if name in (TARGET, NONE, self.plan.pixels[Region.HAIR]) or name not in self.pictures:
+            return False, False
+        picture, brows = self.pictures[name], self.masks[name][Region.BROWS]
+        veiled = hidden_brows(picture.parsing, picture.landmarks)
+        if any(veiled):
+            hidden = brow_area(picture.landmarks, picture.crop_size, veiled)
+            self.masks[name][Region.BROWS] = brows * (1 - hidden)
+        return veiled
+
     def _lender(self, target: Floats) -> Lender:
         """The person whose face is replaced, in the result's place."""
         size = target.shape[0]
@@ -372,17 +398,18 @@ class RegionAssembler:
         # Frames throw shadows and are outlined too narrowly: no skin is lent beside them.
         glasses = self._region(name, Region.GLASSES, carried, size)
         skin = skin * (1 - grow(glasses, max(1, round(FRAME * size))))
+        brows = self._region(name, Region.BROWS, carried, size) * float(all(self.veiled))
         # Bare skin is no guess at the rest of a beard.
         owner = self.plan.pixels[Region.BEARD]
         if owner in self.masks:
             bearded = beard_of(self.pictures[owner], self.masks[owner])
             jaw = jaw * np.float32(1 - bearded)
         if carried.field is None:
-            return Lender(target, skin, jaw, resized(teeth, size))
+            return Lender(target, skin, jaw, brows, resized(teeth, size))
         shown = carried.field.visible
         image = draw_warped(carried.field, self._pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
-        return Lender(image, skin * shown, jaw * shown, teeth)
+        return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
 
     def _head(self, size: int) -> Floats:
         """Where the target's own head is."""

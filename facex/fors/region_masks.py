@@ -47,6 +47,10 @@ _CONTRAST: Final = 30.0
 """Difference from the face's colour, CIELAB, that is nothing but shading."""
 _NEARER: Final = 0.5
 """How much nearer to what lies beyond than to the face a doubted pixel must be."""
+_DEEP: Final = 0.1
+"""How far inside a lock is looked for that hangs over the face, as a share of the crop."""
+_LIKE_HAIR: Final = 0.38
+"""How much nearer to what lies beyond a pixel must be that is no longer on the rim."""
 _STRANGE: Final = tuple(
     PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
 )
@@ -260,7 +264,10 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     size = face.shape[0]
     lab = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2LAB)
     solid = (face > 0.5).astype(np.float32)
-    inside = cv2.erode(solid, _disc(round(size * _RIM)), borderType=cv2.BORDER_REPLICATE)
+    rim, inside = (
+        cv2.erode(solid, _disc(round(size * depth)), borderType=cv2.BORDER_REPLICATE)
+        for depth in (_RIM, _DEEP)
+    )
     # Ears and neck are the person's own skin, often in shadow: no evidence against a rim.
     strange = np.isin(picture.parsing, _STRANGE).astype(np.float32)
     outside = strange * (1 - cv2.dilate(face, _disc(round(size * 0.012))))
@@ -272,11 +279,10 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
             for reach in (_RIM, _RIM / 3)
         ]
     )
-    foreign = ((face > 0) & (inside == 0) & (near < _NEARER * away) & (away > _CONTRAST)).astype(
-        np.uint8
-    )
+    nearer = np.where(rim > 0, np.float32(_LIKE_HAIR), np.float32(_NEARER))
+    foreign = (face > 0) & (inside == 0) & (near < nearer * away) & (away > _CONTRAST)
     # A piece begins at the outline; freckles and wrinkles do not.
-    foreign = cv2.morphologyEx(foreign, cv2.MORPH_OPEN, _disc(1))
+    foreign = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
     outline = (face > 0) & (cv2.erode(solid, _disc(round(size * 0.008))) == 0)
     _, pieces = cv2.connectedComponents(foreign, connectivity=8)
     begun = np.unique(pieces[outline & (foreign > 0)])

@@ -122,6 +122,45 @@ def random_occluder(
     return (image * (1 - soft) + patch * soft).astype(np.uint8), mask > 0
 
 
+def random_lock(
+    image: Image, hair: NDArray[np.bool_], face: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[Image, NDArray[np.bool_]]:
+    """Let a lock of a picture's own hair fall over its face.
+
+    Args:
+        image: ``(S, S, 3)``.
+        hair: ``(S, S)``, where there is hair.
+        face: ``(S, S)``, where there is face.
+        rng: source of chance.
+
+    Returns:
+        The picture and where it shows the lock; nowhere without hair or face.
+    """
+    side = image.shape[0]
+    strands = np.zeros((side, side), np.uint8)
+    if min(hair.sum(), face.sum()) < 0.01 * side * side:
+        return image, strands > 0
+    places = [np.argwhere(part)[:, ::-1] for part in (hair, face)]
+    root, tip = (found[rng.integers(len(found))] for found in places)
+    bend = (root + tip) / 2 + rng.normal(0, 0.12 * side, 2)
+    along = np.linspace(0, 1, 24)[:, None]
+    curve = root * (1 - along) ** 2 + 2 * bend * along * (1 - along) + tip * along**2
+    # Strands of one lock run side by side; a wide one is a fringe, a single one a hair.
+    across = np.array([-(tip - root)[1], (tip - root)[0]]) / max(np.hypot(*(tip - root)), 1)
+    width = rng.exponential(0.035) * side
+    for _ in range(int(rng.integers(1, 12))):
+        line = curve + across * rng.normal(0, width) * along ** rng.uniform(0, 1)
+        thick = int(rng.integers(1, max(2, round(0.03 * side))))
+        cv2.polylines(strands, [np.round(line).astype(np.int32)], False, 255, thick)
+    # What the lock looks like: the hair around its root, moved to where it lies now.
+    shift = np.round(tip - root).astype(int)[::-1]
+    texture = np.where(hair[..., None], image, np.mean(image[hair], 0))
+    moved = np.roll(texture, shift, (0, 1)) * rng.uniform(0.8, 1.15)
+    soft = cv2.GaussianBlur(strands, (0, 0), 0.6).astype(np.float32)[..., None] / 255
+    soft = soft * np.float32(rng.uniform(0.75, 1))
+    return np.clip(image + (moved - image) * soft, 0, 255).astype(np.uint8), strands > 0
+
+
 def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:
     """Which landmark each one becomes in a mirrored picture, from the mean of many shapes."""
     from scipy.optimize import linear_sum_assignment

@@ -23,8 +23,12 @@ _WORN: Final = {"eye_g": 0.15, "hat": 0.08}
 """How often a face gets the glasses or the hat of another one, to see more of what is rare."""
 _WORN_LEAST: Final = 200
 """Pixels that make a pair of glasses or a hat."""
-_OCCLUDED: Final = 0.15
+_OCCLUDED: Final = 0.2
 """How often something lies over the face, which counts as background."""
+_LOCKS: Final = 0.15
+"""How often a lock of its own hair lies over it."""
+_HAIR: Final = PARSING_CLASSES.index("hair")
+_FACE: Final = [PARSING_CLASSES.index(name) for name in ("skin", "nose", "l_brow", "r_brow")]
 
 
 class ParsingTask:
@@ -67,6 +71,9 @@ class ParsingTask:
         for name, chance in _WORN.items():
             if self.worn[name] and rng.random() < chance:
                 self._wear(image, label, name)
+        if rng.random() < _LOCKS:
+            image, lock = augment.random_lock(image, label == _HAIR, np.isin(label, _FACE), rng)
+            label[lock] = _HAIR
         if rng.random() < 0.5:
             table = np.arange(256, dtype=np.uint8)
             table[:19] = PARSING_MIRROR

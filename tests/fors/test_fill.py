@@ -107,7 +107,7 @@ def test_a_beard_is_not_lent_and_a_shadow_is(size: int) -> None:
     hidden = np.s_[half + size // 8 :, half:]
     for image, want in ((beard, 0.6), (shadow, 0.36)):
         own = skin if image is beard else shadow
-        lender = Lender(np.asarray(image, np.float32), upper, lower, none)
+        lender = Lender(np.asarray(image, np.float32), upper, lower, none, none)
         found, trust = lend_skin(
             np.asarray(own, np.float32), known, np.ones_like(none), upper, lower, lender
         )
@@ -123,7 +123,7 @@ def test_a_lock_that_was_called_skin_is_not_lent() -> None:
     whole, none = np.ones((size, size), np.float32), np.zeros((size, size), np.float32)
     known = whole.copy()
     known[:, 80:] = 0
-    found, trust = lend_skin(skin, known, whole, whole, none, Lender(lock, whole, none, none))
+    found, trust = lend_skin(skin, known, whole, whole, none, Lender(lock, whole, none, none, none))
     assert trust[45:75, 95:115].max() < 0.01  # left to whoever fills the rest
     assert found[100:120, 90:120] == pytest.approx(0.6, abs=0.02)
     assert trust[100:120, 90:120].min() == pytest.approx(0.5, abs=0.01)
@@ -167,3 +167,27 @@ def test_torn_lids_behind_a_dark_lens_are_lens_and_a_thin_frame_is_left_alone() 
     # A clear lens shows the eye: it has no piece before one.
     beside, _ = fill_dark_glasses(image, cover, glasses, points + np.array([60.0, 0, 0]))
     np.testing.assert_array_equal(beside, image)
+
+
+def test_what_was_lent_is_shown_as_it_is() -> None:
+    size = 64
+    points = made_up.landmarks(size=size)
+    image = np.random.default_rng(0).uniform(0.2, 0.8, (size, size, 3)).astype(np.float32)
+    known = np.ones((size, size), np.float32)
+    known[:24] = 0.5  # lent
+    known[40:44, 30:34] = 0  # a hole
+    filled = fill_face(image, known, np.ones_like(known), points)
+    assert np.abs(filled - image)[known > 0].max() < 1e-5
+    assert np.abs(filled - image)[known == 0].max() > 0.05
+
+
+def test_a_coloured_lock_beside_a_hole_does_not_tint_what_is_lent() -> None:
+    size = 96
+    skin = np.full((size, size, 3), (0.8, 0.6, 0.5), np.float32)
+    known = np.ones((size, size), np.float32)
+    known[:32] = 0
+    locked = skin.copy()
+    locked[32:40] = (0.8, 0.8, 0.1)  # called skin
+    whole = np.ones_like(known)
+    found, _ = borrow(locked, known, skin * 0.8, whole, 0.5, match=whole)
+    assert np.abs(found[:20] - (0.8, 0.6, 0.5)).max() < 0.03

@@ -345,3 +345,18 @@ def test_lent_skin_has_nothing_of_the_ground_in_it() -> None:
         found = assembled(plan_of(**SWAP, edit=edit), source, target)
         forehead = inner(source, Region.HAIR, rim=3) & inner(target, Region.SKIN, rim=3)
         assert abs(found.image[forehead] - np.float32((0.5, 0.4, 0.3))).max() < 0.1
+
+
+def test_glasses_that_go_leave_nothing_beside_the_face() -> None:
+    target = made_up.picture((0.2, 0.6, 0.3))
+    image, parsing = target.pixels.copy(), target.parsing.copy()
+    y, x = int(target.landmarks[33, 1]), int(target.landmarks[234, 0])
+    frame = np.s_[y - 4 : y + 1, x - 12 : x + 20]  # from the face out over the hair
+    parsing[frame] = PARSING_CLASSES.index("eye_g")
+    image[y - 5 : y + 2, x - 13 : x + 21] = 0.02  # and a little wider than the parser says
+    target = FacePicture(image, target.landmarks, parsing, SIZE)
+    plan = plan_of(**SWAP | {"regions": {"face": "source", "glasses": "source"}})
+    built = assembled(plan, made_up.picture(RED), target)
+    beside = np.s_[y - 3 : y + 1, x - 11 : x - 6]
+    assert np.abs(built.image[beside] - (0.2, 0.6, 0.3)).max() < 0.1
+    assert built.edit[y - 5 : y + 2, x - 12 : x - 6].min() > 0.7

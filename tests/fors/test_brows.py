@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brows under a fringe: found, left out, and replaced by the other one or by those of the target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facex.fors.brows import brow_area, hidden_brows
+from facex.fors.region_assembler import RegionAssembler
+from facex.fors.region_masks import FacePicture
+from facex.recipes.plan import plan_step
+from facex.recipes.schema import Step
+from facex.types import PARSING_CLASSES
+from tests.fors import made_up
+from tests.fors.made_up import SIZE
+
+SKIN, DARK, LIGHT = (0.6, 0.45, 0.35), (0.15, 0.1, 0.08), (0.9, 0.75, 0.6)
+HAIR = PARSING_CLASSES.index("hair")
+
+
+def face(brows: tuple[float, float, float], *, covered: str = "") -> FacePicture:
+    """A plain face with brows of a colour; hair falls over the ``left``, the ``right`` or both."""
+    picture = made_up.picture(SKIN)
+    image, parsing = picture.pixels.copy(), picture.parsing.copy()
+    named = parsing == PARSING_CLASSES.index("l_brow")
+    image[named] = brows
+    half = np.arange(SIZE)[None] < picture.landmarks[9, 0]
+    hidden = {"": np.False_, "right": half, "left": ~half, "both": np.True_}[covered]
+    above = np.arange(SIZE)[:, None] < picture.landmarks[9, 1]
+    parsing[hidden & above & ~named & np.isin(parsing, (1, HAIR))] = HAIR
+    return FacePicture(image, picture.landmarks, parsing, SIZE)
+
+
+def brows_of(source: FacePicture, target: FacePicture) -> list[float]:
+    """How bright the right and the left brow of a swap are, 1 being the skin's brightness."""
+    fields = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
+    plan = plan_step(Step.model_validate(fields))
+    pictures = {"target": target, "source": source}
+    image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
+    named = target.parsing == PARSING_CLASSES.index("l_brow")
+    half = np.arange(SIZE)[None] < target.landmarks[9, 0]
+    skin = image[target.parsing == PARSING_CLASSES.index("nose")].mean()
+    return [float(image[named & side].mean() / skin) for side in (half, ~half)]
+
+
+@pytest.mark.parametrize("covered", ["", "right", "left", "both"])
+def test_hair_over_a_brow_is_seen(covered: str) -> None:
+    picture = face(DARK, covered=covered)
+    want = covered in ("right", "both"), covered in ("left", "both")
+    assert hidden_brows(picture.parsing, picture.landmarks) == want
+    area = brow_area(picture.landmarks, SIZE, want)
+    assert (area.max() > 0.9) == any(want)
+
+
+def test_brows_under_a_fringe_are_the_targets() -> None:
+    assert min(brows_of(face(LIGHT), face(DARK))) > 1.2
+    assert max(brows_of(face(LIGHT, covered="both"), face(DARK))) < 0.6
+
+
+def test_one_brow_under_a_lock_is_drawn_from_the_other() -> None:
+    source = face(LIGHT, covered="right")
+    image, half = source.pixels.copy(), np.arange(SIZE)[None] < source.landmarks[9, 0]
+    image[(source.parsing == PARSING_CLASSES.index("l_brow")) & ~half] = DARK
+    source = FacePicture(image, source.landmarks, source.parsing, SIZE)
+    assert max(brows_of(source, face(LIGHT))) < 0.6
