@@ -143,8 +143,10 @@ def paint_turned_eyes(
     source_points: Points,
     result_points: Points,
     turn: Floats | None = None,
+    *,
+    whole: bool = False,
 ) -> tuple[Floats, Floats]:
-    """Paint both eyes of a picture at the place and with the look of the result.
+    """Paint the eyes of a picture at the place and with the look of the result.
 
     Args:
         image: ``(S, S, 3)`` in [0, 1], the reference so far.
@@ -152,6 +154,7 @@ def paint_turned_eyes(
         source_points: ``(478, 3)`` in pixels of ``source``.
         result_points: ``(478, 3)`` in pixels of ``image``.
         turn: ``(2,)`` radians by which they are turned further than ``image`` has them already.
+        whole: paint them even where they hardly move.
 
     Returns:
         The reference and where it was painted, ``(S, S)`` in [0, 1].
@@ -168,7 +171,7 @@ def paint_turned_eyes(
         found = _eye(source, source_points, result_points, eye, iris, box)
         if found is None:
             continue
-        patch, cover = found
+        patch, cover = found[0], 1.0 if whole else found[1]
         if turn is not None:
             cover = max(cover, _amount(EYEBALL_TO_IRIS * float(np.linalg.norm(turn))))
         rows, columns = slice(box[1], box[3]), slice(box[0], box[2])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.lent_eyes import clear_eyes, lacks_eyes
 from facex.fors.lids import shut_lids
 from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.region_masks import FacePicture, eye_openings
@@ -86,6 +87,12 @@ class FeaturePainter:
                 self.turn = aim_eyes(image, pixels, own, place, self.look)
             place = turned_irises(place, self.look.wanted, self.turn)
         turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
+        if name != TARGET and self._target_acts and not self.plan.motion.turns_eyes:
+            target, points, _ = self._features(TARGET, size)
+            # Between lids that the source holds narrow and the target does not.
+            if lacks_eyes(own, place) and clear_eyes(self.pictures[TARGET]):
+                turned, lent = paint_turned_eyes(turned, target, points, place, whole=True)
+                painted = np.maximum(painted, lent)
         # Glasses stay before the eyes.
         share = 1 - np.clip(regions.get(Region.GLASSES, np.zeros_like(painted)), 0, 1)
         image = np.asarray(image + (turned - image) * share[..., None], np.float32)
@@ -111,11 +118,15 @@ class FeaturePainter:
             return image, cover
         pixels, own, place = self._features(name, image.shape[0])
         mouth, lender = ShownMouth(pixels, own), None
-        motion = self.plan.motion
-        lit = self.plan.factors[Factor.LIGHT] == TARGET and not motion.changes_expression
-        if name != TARGET and lit and clear_mouth(self.pictures[TARGET]):
+        if name != TARGET and self._target_acts and clear_mouth(self.pictures[TARGET]):
             lender = ShownMouth(*self._features(TARGET, image.shape[0])[:2])
         return mend_mouth(image, cover, skin, mouth, place, lender, keep=name == TARGET)
+
+    @property
+    def _target_acts(self) -> bool:
+        """The result has the target's expression and light, so that it can lend what shows them."""
+        acts = not self.plan.motion.changes_expression
+        return acts and self.plan.factors[Factor.LIGHT] == TARGET
 
     def _features(self, name: str, size: int) -> tuple[Floats, Doubles, Doubles]:
         """A picture's pixels, its landmarks in them, and those of the result."""

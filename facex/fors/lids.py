@@ -34,17 +34,22 @@ _SOFT: Final = 0.05
 _BROW: Final = 0.12
 """How far from a brow its hairs go, in widths of the eye."""
 
+_LEAST_KNOWN: Final = 0.4
+"""How far skin around an eye must be known to go on over it."""
 _AROUND: Final = 0.5
 """How far around the lids skin is looked for, in their widths."""
 
 
-def lid_ground(image: Floats, points: NDArray[np.floating], eye: int) -> Floats:
+def lid_ground(
+    image: Floats, points: NDArray[np.floating], eye: int, known: Floats | None = None
+) -> Floats:
     """A picture whose eye 0 (right) or 1 is covered by the skin around it.
 
     Args:
         image: ``(S, S, 3)``.
         points: ``(478, 2 or 3)`` in pixels of ``image``.
         eye: which.
+        known: ``(S, S)`` in [0, 1], where the picture shows anything; everywhere by default.
     """
     height, width = image.shape[:2]
     ring = lid_outline(points, eye)
@@ -56,11 +61,12 @@ def lid_ground(image: Floats, points: NDArray[np.floating], eye: int) -> Floats:
     brows = cv2.dilate(brows, np.ones((side, side), np.uint8))
     hidden = np.maximum(filled(ring, height, width), np.asarray(brows, np.float32))
     part = slice(box[1], box[3]), slice(box[0], box[2])
-    if hidden[part].min() > 0:
+    seen = 1 - hidden if known is None else known * (1 - hidden)
+    if seen[part].max() < _LEAST_KNOWN:
         return image
     covered = image.copy()
-    known = np.ascontiguousarray(1 - hidden[part])
-    covered[part] = push_pull(np.ascontiguousarray(image[part]), known)
+    around = push_pull(np.ascontiguousarray(image[part]), np.ascontiguousarray(seen[part]))
+    covered[part] = around
     return covered
 
 
@@ -86,27 +92,32 @@ def shut_lids(
     before = image
     for eye in range(len(EYES)):
         stretch = lid_height(result_points, eye) / max(lid_height(source_points, eye), 1e-6)
-        share = ramp(stretch, *_STRETCHED)
+        amount = ramp(stretch, *_STRETCHED)
         # Far enough around for the brows that lids have no colour of.
         ring = lid_outline(result_points, eye)
         box = box_about(ring, image.shape, _AROUND + _BROW)
-        if share <= 0 or box is None:
+        if amount <= 0 or box is None:
             continue
         if image is before:
             image, known = image.copy(), known.copy()
         part = slice(box[1], box[3]), slice(box[0], box[2])
         there = result_points[:, :2] - box[:2]
-        painted, weight = _lids(image[part], there, eye)
+        painted, weight = _lids(image[part], known[part], there, eye)
         if glasses is not None:
             weight = weight * (1 - np.clip(glasses[part], 0, 1))
-        weight = np.asarray(weight * np.float32(share), np.float32)
-        image[part] += (painted - image[part]) * weight[..., None]
+        weight = np.asarray(weight * np.float32(amount), np.float32)
+        # Over what is hardly known, a lid's soft rim is lid, too.
+        share = weight / np.maximum(weight + known[part] * (1 - weight), np.float32(1e-3))
+        image[part] += (painted - image[part]) * share[..., None]
         known[part] = np.maximum(known[part], _TRUST * weight)
     return image, known
 
 
-def _lids(image: Floats, points: Points, eye: int) -> tuple[Floats, Floats]:
-    """A picture ``(h, w, 3)`` with the lids of an eye drawn, and where they are ``(h, w)``."""
+def _lids(image: Floats, known: Floats, points: Points, eye: int) -> tuple[Floats, Floats]:
+    """A picture ``(h, w, 3)`` with the lids of an eye drawn, and where they are ``(h, w)``.
+
+    Nowhere, if no skin is known around the eye that could go on over it.
+    """
     size, ring = image.shape[:2], lid_outline(points, eye)
     grids = lid_grids(points, eye)
     above, below = (paint_band(*band, *size) for band in zip(mean_lids(), grids, strict=True))
@@ -117,7 +128,10 @@ def _lids(image: Floats, points: Points, eye: int) -> tuple[Floats, Floats]:
     opening = filled(edge, *size) * np.float32(ramp(eye_openness(edge), *_SLIT))
     soft = max(0.7, _SOFT * float(np.ptp(ring[:, 0])))
     weight = cv2.GaussianBlur(filled(ring, *size), (0, 0), soft) * (1 - opening)
-    return np.clip(lid_ground(image, points, eye) * shade, 0, 1), weight
+    ground = lid_ground(image, points, eye, known)
+    if ground is image:
+        weight = np.zeros_like(weight)
+    return np.clip(ground * shade, 0, 1), np.asarray(weight, np.float32)
 
 
 def _loop(grid: Floats) -> Floats:

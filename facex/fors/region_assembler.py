@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from facex.fors.even_light import EvenLight
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import push_pull
+from facex.fors.glasses import near_half
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import TRUST as MIRRORED
@@ -85,11 +87,13 @@ class ReferenceImage:
 class _Carried:
     """How a picture comes into the result; ``field`` None: it stays where it is.
 
-    ``mirrored`` carries the picture's mirror image, where half of the face is turned away.
+    ``mirrored`` carries the picture's mirror image, where half of the face is turned away;
+    ``other_lens`` does so with glasses, which are wider than the mesh.
     """
 
     field: WarpField | None
     mirrored: WarpField | None = None
+    other_lens: WarpField | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class RegionAssembler:
             image, known = fill_pinholes(image, known)
             skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
             jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
-            points = scale_points(self.result, size / self._crop)
+            points = self._place(size)
             if self._lends and ((1 - known) * edit).mean() > LEAST:
                 image, known = mirrored_brow(image, known, points, self.veiled)
                 image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
@@ -193,13 +197,13 @@ class RegionAssembler:
                 image = fill_face(image, known, skin + jaw, points)
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
-                points = scale_points(self.result, size / self._crop)
+                points = self._place(size)
                 bare = bare_of(self.target.parsing)
                 image, known = fill_from_components(image, known, points, bare, bundled_albedo())
                 image, known = fill_from_other_half(image, known, points)
                 drawn = known
             image = push_pull(image, np.asarray(drawn, np.float32))
-        geometry = render_position_map(scale_points(self.result, size / self._crop), size)
+        geometry = render_position_map(self._place(size), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
     def _paint(self, target: Floats, carried: Mapping[str, _Carried]) -> _Painted:
@@ -215,6 +219,8 @@ class RegionAssembler:
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
+                if region == Region.SKIN and name != TARGET:
+                    mask = mask * self._crown(carried, name, size)
                 regions[region] = mask
                 masks[name] = masks.get(name, np.float32(0)) + mask
             for name, mask in masks.items():
@@ -230,7 +236,7 @@ class RegionAssembler:
         for field in (part.field for part in carried.values() if part.field is not None):
             image, cover = mend_tears(image, cover, field)
         if Region.GLASSES in regions:
-            eyes = scale_points(self.result, size / self._crop)
+            eyes = self._place(size)
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
         image, cover = self.features.paint(image, cover, regions, self.colours)
         return _Painted(image, cover, 1 - behind, regions)
@@ -249,13 +255,16 @@ class RegionAssembler:
             return _Carried(None)
         picture = self.pictures[name]
         # Both in the result's pixels: what stays in place has displacement 0 at every size.
-        place = scale_points(self.result, size / self._crop)
+        place = self._place(size)
         points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
         field = mesh_warp(points, place, size, anchor_far=name == TARGET)
         hidden = (field.inside > 0) * (1 - field.visible)
         if name == SPARE or hidden.mean() < LEAST:
             return _Carried(field)
-        return _Carried(field, mesh_warp(flipped(points, size), place, size, extend=False))
+        turned, lens = flipped(points, size), None
+        if self.plan.pixels[Region.GLASSES] == name and self.masks[name][Region.GLASSES].any():
+            lens = mesh_warp(turned, place, size)
+        return _Carried(field, mesh_warp(turned, place, size, extend=False), lens)
 
     def _region(self, name: str, region: Region, carried: _Carried, size: int) -> Floats:
         mask = self.masks[name][region]
@@ -263,12 +272,23 @@ class RegionAssembler:
         if field is None or (name == TARGET and region in STAYS_PUT):
             return resized(mask, size)
         own = draw_warped(field, mask)
+        if carried.other_lens is not None and region == Region.GLASSES:
+            return self._both_lenses(own, mask, field, carried.other_lens)
         if carried.mirrored is None or region not in FACE_REGIONS:
             return own
         # What the source hides has its place from the other half of its face.
         other = draw_warped(carried.mirrored, np.ascontiguousarray(mask[:, ::-1]))
         turned = (field.inside > 0) * (1 - field.visible)
         return np.asarray(own + (other * carried.mirrored.visible - own) * turned, np.float32)
+
+    def _crown(self, carried: Mapping[str, _Carried], name: str, size: int) -> Floats:
+        """Where another's skin may be: above the mesh, only on the target's head if that stays."""
+        field, own = carried[name].field, carried.get(TARGET)
+        if field is None or own is None or self.plan.pixels[Region.HAIR] != TARGET:
+            return np.ones((size, size), np.float32)
+        head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
+        mesh = cv2.dilate(field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
+        return np.asarray(np.clip(np.maximum(head, mesh), 0, 1), np.float32)
 
     def _layer(
         self, name: str, layer: tuple[Region, ...], carried: _Carried, target: Floats
@@ -277,7 +297,24 @@ class RegionAssembler:
         if carried.field is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
         image, shown = self._drawn_layer(name, layer, carried.field, carried.mirrored)
+        if carried.other_lens is not None and layer[0] == Region.GLASSES:
+            field, other = carried.field, carried.other_lens
+            image = self._both_lenses(image, self._pixels(name), field, other)
+            shown = np.maximum(shown, 1 - near_half(field, self._place(image.shape[0])))
         return self._recolour(name, layer, image), shown
+
+    def _both_lenses(
+        self, own: Floats, pixels: Floats, field: WarpField, other: WarpField
+    ) -> Floats:
+        """The near half of something as it was carried, the far one from its mirror image."""
+        near = near_half(field, self._place(own.shape[0]))
+        mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
+        near = near if own.ndim == 2 else near[..., None]
+        return np.asarray(mirrored + (own - mirrored) * near, np.float32)
+
+    def _place(self, size: int) -> Doubles:
+        """The result's mesh in pixels."""
+        return scale_points(self.result, size / self._crop)
 
     def _drawn_layer(
         self, name: str, layer: tuple[Region, ...], field: WarpField, mirrored: WarpField | None
@@ -299,7 +336,7 @@ class RegionAssembler:
         skin = self._face_mask(name)
         mirrored = draw_warped(other, pixels)
         usable = other.visible * draw_warped(other, np.ascontiguousarray(skin[:, ::-1]))
-        place = scale_points(self.result, image.shape[0] / self._crop)
+        place = self._place(image.shape[0])
         own = softly_turned(field.visible, usable, place)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
         share, rest = own * np.maximum(draw_warped(field, skin), 1e-3), (1 - own) * usable

@@ -41,6 +41,8 @@ _LINE: Final = 0.014
 """Radius up to which something thin is a line, as a share of the crop."""
 _LINE_CONTRAST: Final = 0.06
 """Difference of grey from both sides from which on it is a strand rather than a pore."""
+_LASHES: Final = 0.02
+"""How far lashes and creases reach around an eye, as a share of the crop."""
 _RIM: Final = 0.06
 """How far inside of its outline a foreign face is doubted, as a share of the crop."""
 _CONTRAST: Final = 30.0
@@ -203,7 +205,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     if fringe:
         return
     foreign = _looks_foreign(inner, picture)
-    bare = 1 - _strands(masks[Region.HAIR], picture)
+    bare = 1 - _strands(np.maximum(masks[Region.HAIR], foreign), picture)
     strange = 1 - (1 - foreign) * bare
     # Beards look like the hair and the shadows beyond them, and are the face's own.
     shaven = np.float32(1 - beard_of(picture, masks))
@@ -246,12 +248,14 @@ def _lines_near(hair: Floats, picture: FacePicture) -> Floats:
     size = hair.shape[0]
     grey = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2GRAY)
     kernel = _disc(round(size * _LINE))
+    # Lashes and the crease of a lid are thin and dark, too.
+    eyes = cv2.dilate(eye_openings(picture.landmarks, size), _disc(round(size * _LASHES)))
     contrast = np.maximum(
         cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel),
         cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel),
     )
     reach = cv2.dilate(hair, _disc(round(size * _RIM)))
-    lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5)).astype(np.float32)
+    lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5) & (eyes < 0.5)).astype(np.float32)
     return np.asarray(cv2.blur(cv2.dilate(lines, _disc(round(size * 0.008))), (3, 3)), np.float32)
 
 

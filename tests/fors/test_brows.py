@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brows under a fringe: found, left out, and replaced by the other one or by those of the target."""
+"""Brows under a fringe: found, left out, replaced by the other one or by the target's."""
 
 from __future__ import annotations
 

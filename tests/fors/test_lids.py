@@ -53,6 +53,17 @@ def test_a_shut_lid_is_skin_down_to_its_lashes(eye: int) -> None:
     assert np.array_equal(found[int(ring[:, 1].max()) + 12], image[int(ring[:, 1].max()) + 12])
 
 
+def test_where_no_skin_is_known_a_lid_goes_on_from_what_is() -> None:
+    image, known = smeared(), np.ones((SIZE, SIZE), np.float32)
+    points = blinked(1.0)
+    outer = int(points[EYES[1][0], 0])
+    image[:, outer - 6 :], known[:, outer - 6 :] = 0, 0  # a lock was left out there
+    found, trust = shut_lids(image, known, blinked(0.0), points)
+    painted = (trust > 0.02) & (known == 0)
+    assert painted.any()
+    assert found[painted].mean(-1).min() > 0.3 * np.mean(SKIN)
+
+
 def test_eyes_that_stay_open_and_what_is_behind_glasses_are_left_alone() -> None:
     image, known = smeared(), np.ones((SIZE, SIZE), np.float32)
     found, _ = shut_lids(image, known, blinked(0.0), blinked(0.0))
