@@ -19,6 +19,7 @@ from facex.fors.region_masks import eye_openings, grow
 from facex.geometry.aim import Reader, aim_expression
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.geometry.features import with_features
+from facex.geometry.opening import match_opening
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import BLENDSHAPES, REGIONS, Factor, Region
@@ -88,9 +89,11 @@ def result_geometry(
 
     donors = {region: shaped(name) for region, name in motion.features.items()}
     result = with_features(shaped(motion.shape), donors)
-    if read is None or motion.shape in (TARGET, motion.expression) or motion.relative:
+    if motion.shape in (TARGET, motion.expression) or motion.relative or motion.blendshapes:
         return result
-    return result if motion.blendshapes else aim_expression(result, result.expression, read)
+    if read is not None:
+        result = aim_expression(result, result.expression, read)
+    return match_opening(result, faces[motion.expression])
 
 
 def expression_reader(ford: FORD) -> Reader | None:
