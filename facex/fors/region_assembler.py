@@ -18,17 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.brows import Sides, brow_area, hidden_brows, mirrored_brow
+from facex.fors.carry import Carried, carry
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import push_pull
-from facex.fors.glasses import near_half
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
-from facex.fors.mirror import TRUST as MIRRORED
-from facex.fors.mirror import fill_from_other_half, flipped, softly_turned
+from facex.fors.mirror import fill_from_other_half
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -42,9 +41,7 @@ from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
-    WarpField,
     draw_warped,
-    mesh_warp,
     render_position_map,
     scale_points,
 )
@@ -81,19 +78,6 @@ class ReferenceImage:
     edit: Floats
     geometry: Floats
     colours: Mapping[str, ColourMap | None]
-
-
-@dataclass(frozen=True)
-class _Carried:
-    """How a picture comes into the result; ``field`` None: it stays where it is.
-
-    ``mirrored`` carries the picture's mirror image, where half of the face is turned away;
-    ``other_lens`` does so with glasses, which are wider than the mesh.
-    """
-
-    field: WarpField | None
-    mirrored: WarpField | None = None
-    other_lens: WarpField | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +190,7 @@ class RegionAssembler:
         geometry = render_position_map(self._place(size), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
-    def _paint(self, target: Floats, carried: Mapping[str, _Carried]) -> _Painted:
+    def _paint(self, target: Floats, carried: Mapping[str, Carried | None]) -> _Painted:
         """All layers, back to front."""
         size = target.shape[0]
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
@@ -219,7 +203,7 @@ class RegionAssembler:
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
-                if region == Region.SKIN and name != TARGET:
+                if region in (Region.SKIN, Region.GLASSES) and name != TARGET:
                     mask = mask * self._crown(carried, name, size)
                 regions[region] = mask
                 masks[name] = masks.get(name, np.float32(0)) + mask
@@ -233,8 +217,8 @@ class RegionAssembler:
                 if layer not in GROUND:
                     behind = behind * (1 - area)
         image = np.asarray(colour / np.maximum(cover, 1e-3)[..., None], np.float32)
-        for field in (part.field for part in carried.values() if part.field is not None):
-            image, cover = mend_tears(image, cover, field)
+        for part in filter(None, carried.values()):
+            image, cover = mend_tears(image, cover, part.field)
         if Region.GLASSES in regions:
             eyes = self._place(size)
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
@@ -249,116 +233,64 @@ class RegionAssembler:
         used = set(self.plan.pixels.values()) - {NONE}
         return [name for name in self.pictures if name in used]
 
-    def _carry(self, name: str, size: int) -> _Carried:
-        """The warp of a picture into the result."""
+    def _carry(self, name: str, size: int) -> Carried | None:
+        """The warp of a picture into the result; None: it stays where it is."""
         if name == TARGET and self.still:
-            return _Carried(None)
-        picture = self.pictures[name]
-        # Both in the result's pixels: what stays in place has displacement 0 at every size.
-        place = self._place(size)
-        points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
-        field = mesh_warp(points, place, size, anchor_far=name == TARGET)
-        hidden = (field.inside > 0) * (1 - field.visible)
-        if name == SPARE or hidden.mean() < LEAST:
-            return _Carried(field)
-        turned, lens = flipped(points, size), None
-        if self.plan.pixels[Region.GLASSES] == name and self.masks[name][Region.GLASSES].any():
-            lens = mesh_warp(turned, place, size)
-        return _Carried(field, mesh_warp(turned, place, size, extend=False), lens)
+            return None
+        worn = self.plan.pixels[Region.GLASSES] == name
+        return carry(
+            self.pictures[name],
+            self._place(size),
+            size,
+            anchored=name == TARGET,
+            symmetric=name != SPARE,
+            glasses=worn and bool(self.masks[name][Region.GLASSES].any()),
+        )
 
-    def _region(self, name: str, region: Region, carried: _Carried, size: int) -> Floats:
+    def _region(self, name: str, region: Region, carried: Carried | None, size: int) -> Floats:
         mask = self.masks[name][region]
-        field = carried.field
-        if field is None or (name == TARGET and region in STAYS_PUT):
+        if carried is None or (name == TARGET and region in STAYS_PUT):
             return resized(mask, size)
-        own = draw_warped(field, mask)
-        if carried.other_lens is not None and region == Region.GLASSES:
-            return self._both_lenses(own, mask, field, carried.other_lens)
-        if carried.mirrored is None or region not in FACE_REGIONS:
-            return own
-        # What the source hides has its place from the other half of its face.
-        other = draw_warped(carried.mirrored, np.ascontiguousarray(mask[:, ::-1]))
-        turned = (field.inside > 0) * (1 - field.visible)
-        return np.asarray(own + (other * carried.mirrored.visible - own) * turned, np.float32)
+        return carried.region(region, mask)
 
-    def _crown(self, carried: Mapping[str, _Carried], name: str, size: int) -> Floats:
-        """Where another's skin may be: above the mesh, only on the target's head if that stays."""
-        field, own = carried[name].field, carried.get(TARGET)
-        if field is None or own is None or self.plan.pixels[Region.HAIR] != TARGET:
+    def _crown(self, carried: Mapping[str, Carried | None], name: str, size: int) -> Floats:
+        """Where another's skin and glasses may be: beyond the mesh, only on a head that stays."""
+        part = carried[name]
+        if part is None or TARGET not in carried or self.plan.pixels[Region.HAIR] != TARGET:
             return np.ones((size, size), np.float32)
+        own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
-        mesh = cv2.dilate(field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
+        mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         return np.asarray(np.clip(np.maximum(head, mesh), 0, 1), np.float32)
 
     def _layer(
-        self, name: str, layer: tuple[Region, ...], carried: _Carried, target: Floats
+        self, name: str, layer: tuple[Region, ...], carried: Carried | None, target: Floats
     ) -> tuple[Floats, Floats]:
         """Pixels of a picture in the result's place, and where they are really shown."""
-        if carried.field is None or (name == TARGET and layer[0] in STAYS_PUT):
+        if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        image, shown = self._drawn_layer(name, layer, carried.field, carried.mirrored)
-        if carried.other_lens is not None and layer[0] == Region.GLASSES:
-            field, other = carried.field, carried.other_lens
-            image = self._both_lenses(image, self._pixels(name), field, other)
-            shown = np.maximum(shown, 1 - near_half(field, self._place(image.shape[0])))
+        image, shown = carried.layer(layer, self._pixels(name), self._face_mask(name))
         return self._recolour(name, layer, image), shown
-
-    def _both_lenses(
-        self, own: Floats, pixels: Floats, field: WarpField, other: WarpField
-    ) -> Floats:
-        """The near half of something as it was carried, the far one from its mirror image."""
-        near = near_half(field, self._place(own.shape[0]))
-        mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
-        near = near if own.ndim == 2 else near[..., None]
-        return np.asarray(mirrored + (own - mirrored) * near, np.float32)
 
     def _place(self, size: int) -> Doubles:
         """The result's mesh in pixels."""
         return scale_points(self.result, size / self._crop)
-
-    def _drawn_layer(
-        self, name: str, layer: tuple[Region, ...], field: WarpField, mirrored: WarpField | None
-    ) -> tuple[Floats, Floats]:
-        image, shown = draw_warped(field, self._pixels(name)), field.visible
-        if layer == FACE_REGIONS and mirrored is not None:
-            image, shown = self._mirror_hidden(name, field, mirrored, image)
-        return image, shown
-
-    def _mirror_hidden(
-        self, name: str, field: WarpField, other: WarpField, image: Floats
-    ) -> tuple[Floats, Floats]:
-        """Show the other half of the face where the source's own half is turned away.
-
-        Faces are nearly symmetric, so the mirrored picture is a better guess than none; it counts
-        as half known, for the generator to correct.
-        """
-        pixels = np.ascontiguousarray(self._pixels(name)[:, ::-1])
-        skin = self._face_mask(name)
-        mirrored = draw_warped(other, pixels)
-        usable = other.visible * draw_warped(other, np.ascontiguousarray(skin[:, ::-1]))
-        place = self._place(image.shape[0])
-        own = softly_turned(field.visible, usable, place)
-        # What is no face, such as hair before it, lends no colour to a face half turned away.
-        share, rest = own * np.maximum(draw_warped(field, skin), 1e-3), (1 - own) * usable
-        blend = (share / np.maximum(share + rest, 1e-6))[..., None]
-        both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
-        return both, np.asarray(own + (1 - own) * usable * MIRRORED, np.float32)
 
     def _face_mask(self, name: str) -> Floats:
         wanted = [r for r in FACE_REGIONS if self.plan.pixels[r] == name]
         masks = self.masks[name]
         return np.minimum(sum((masks[r] for r in wanted), np.zeros_like(masks[Region.SKIN])), 1)
 
-    def _compare_colours(self, carried: Mapping[str, _Carried], target: Floats) -> None:
+    def _compare_colours(self, carried: Mapping[str, Carried | None], target: Floats) -> None:
         """How each picture is brought into the target's light, by the skin that both show."""
         if self.plan.factors[Factor.LIGHT] != TARGET:
             return
         size = target.shape[0]
         own = sum(resized(self.masks[TARGET][region], size) for region in SKIN)
         for name, part in carried.items():
-            if name == TARGET or name in self.colours or part.field is None:
+            if name == TARGET or name in self.colours or part is None:
                 continue
-            image, _ = self._drawn_layer(name, FACE_REGIONS, part.field, part.mirrored)
+            image, _ = part.layer(FACE_REGIONS, self._pixels(name), self._face_mask(name))
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.colours[name] = match_light(
                 image,
@@ -441,7 +373,7 @@ class RegionAssembler:
         if owner in self.masks:
             bearded = beard_of(self.pictures[owner], self.masks[owner])
             jaw = jaw * np.float32(1 - bearded)
-        if carried.field is None:
+        if carried is None:
             return Lender(target, skin, jaw, brows, resized(teeth, size))
         shown = carried.field.visible
         image = draw_warped(carried.field, self._pixels(name))
