@@ -23,6 +23,9 @@ from facex.imaging.read import read_photo
 from facex.recipes.schema import Recipe
 from facex.recipes.tasks import task_table
 
+TASKS = ("swap", "head-swap", "pose", "expression", "gaze", "reenact")
+"""Those that need nothing but another photo."""
+
 
 def pictures(data: Path) -> dict[str, Image.Image | Path]:
     """Photos by name; faces of shards are read when asked for, so only names are listed here."""
@@ -44,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--task", default="swap", choices=sorted(task_table()))
+    parser.add_argument("--task", default="swap", choices=TASKS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--model", type=Path, action="append", help="the bundled one, if none")
@@ -54,6 +57,7 @@ def main() -> None:
     names = list(pictures(args.data))
     faces = FaceSet.open(args.data, split="dev") if (args.data / INDEX).is_file() else None
     rng = np.random.default_rng(args.seed)
+    other = "source" if task_table()[args.task].needs.source != "never" else "driver"
     rows: list[Image.Image] = []
     while len(rows) < args.count:
         chosen = [names[i] for i in rng.permutation(len(names))[:2]]
@@ -65,9 +69,9 @@ def main() -> None:
         cells, labels = [target, source], chosen
         for number, model in enumerate(models):
             try:
-                recipe = Recipe.for_task(args.task, given=["source"])
+                recipe = Recipe.for_task(args.task, given=[other])
                 result = model.edit(
-                    target, recipe, photos={"source": source}, options=EditOptions(seed=0)
+                    target, recipe, photos={other: source}, options=EditOptions(seed=0)
                 )
             except FaceXError as error:
                 print(f"{chosen}: {error}")
