@@ -4,12 +4,13 @@
 ``python benchmarks/look.py DATA --out sheet.png [--task swap] [--seed 0] [--model DIR ...]``
 
 A row shows target, source, the reference that the (first) model was shown, and each model's edit.
-DATA is a folder of photos, or of aligned faces with an ``index.csv`` (its dev split).
+DATA is a folder of photos, or of aligned faces in tar shards (the dev split of its index).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from facex.api import EditOptions, FaceX
 from facex.errors import FaceXError
-from facex.evaluate.faces import INDEX, SUFFIXES, FaceSet
+from facex.evaluate.faces import SUFFIXES, FaceSet
 from facex.imaging.read import read_photo
 from facex.recipes.schema import Recipe
 from facex.recipes.tasks import task_table
@@ -27,13 +28,13 @@ TASKS = ("swap", "head-swap", "pose", "expression", "gaze", "reenact")
 """Those that need nothing but another photo."""
 
 
-def pictures(data: Path) -> dict[str, Image.Image | Path]:
-    """Photos by name; faces of shards are read when asked for, so only names are listed here."""
-    files = sorted(p for p in data.iterdir() if p.suffix.lower() in SUFFIXES)
-    if files and not (data / INDEX).is_file():
-        return {p.stem: p for p in files}
-    faces = FaceSet.open(data, split="dev")
-    return {name: data for name in faces.names}
+def pictures(data: Path) -> tuple[list[str], Callable[[str], Image.Image]]:
+    """Names of the faces of shards, or else of the photos of a folder, and what reads one."""
+    if any(data.glob("*.tar")):
+        faces = FaceSet.open(data, split="dev")
+        return list(faces.names), lambda name: Image.fromarray(faces.image(name))
+    files = {p.name: p for p in sorted(data.iterdir()) if p.suffix.lower() in SUFFIXES}
+    return list(files), lambda name: read_photo(files[name]).image
 
 
 def tile(image: Image.Image, height: int) -> Image.Image:
@@ -54,18 +55,13 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=384)
     args = parser.parse_args()
     models = [FaceX.from_pretrained(folder) for folder in args.model or [None]]
-    names = list(pictures(args.data))
-    faces = FaceSet.open(args.data, split="dev") if (args.data / INDEX).is_file() else None
+    names, read = pictures(args.data)
     rng = np.random.default_rng(args.seed)
     other = "source" if task_table()[args.task].needs.source != "never" else "driver"
     rows: list[Image.Image] = []
     while len(rows) < args.count:
         chosen = [names[i] for i in rng.permutation(len(names))[:2]]
-        if faces is not None:
-            target, source = (Image.fromarray(faces.image(name)) for name in chosen)
-        else:
-            found = pictures(args.data)
-            target, source = (read_photo(found[name]).image for name in chosen)
+        target, source = (read(name) for name in chosen)
         cells, labels = [target, source], chosen
         for number, model in enumerate(models):
             try:
