@@ -89,9 +89,9 @@ def result_geometry(
 
     donors = {region: shaped(name) for region, name in motion.features.items()}
     result = with_features(shaped(motion.shape), donors)
-    if motion.shape in (TARGET, motion.expression) or motion.relative or motion.blendshapes:
+    if motion.shape == motion.expression or motion.relative or motion.blendshapes:
         return result
-    if read is not None:
+    if read is not None and motion.shape != TARGET:
         result = aim_expression(result, result.expression, read)
     return match_opening(result, faces[motion.expression])
 

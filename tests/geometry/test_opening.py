@@ -63,3 +63,10 @@ def test_a_swap_shuts_the_mouth_that_its_target_shuts() -> None:
     result = result_geometry(plan_step(step).motion, faces)
     assert openness(result) == pytest.approx(openness(faces["target"]), abs=0.015)
     assert result.landmarks[0, :SURFACE_COUNT].isfinite().all()
+
+
+def test_a_driver_opens_the_mouth_as_far_as_its_own() -> None:
+    faces = {"target": face(0.4, thick=0.1), "driver": face(0.1)}
+    step = Step.model_validate({"expression": "driver"})
+    result = result_geometry(plan_step(step).motion, faces)
+    assert openness(result) == pytest.approx(openness(faces["driver"]), abs=0.03)
