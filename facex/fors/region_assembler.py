@@ -28,6 +28,7 @@ from facex.fors.fill import push_pull
 from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
+from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -128,6 +129,8 @@ class RegionAssembler:
             if name != TARGET:
                 trim_face(masks, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
         self.veiled = self._veil()
+        replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
+        self.front = things_before(self.target) if self.still and replaced else None
         if Region.HAIR in plan.edit:
             # Where the hair goes, so does the rim of the ground that is mixed with it.
             rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))
@@ -154,6 +157,8 @@ class RegionAssembler:
         else:
             before = self.masks[TARGET], self.bare
             edit = editable(self.plan, painted.regions, *before, size, moved=not self.still)
+            if self.front is not None:
+                edit = edit * (1 - resized(self.front, size))
         # Along borders the layers' soft masks cover a pixel only together: still known.
         known = np.clip((painted.cover - 0.25) / 0.35, 0, 1)
         # What may not change is the target, whatever was painted.
@@ -205,6 +210,8 @@ class RegionAssembler:
                 mask = self._region(name, region, carried[name], size)
                 if region in (Region.SKIN, Region.GLASSES) and name != TARGET:
                     mask = mask * self._crown(carried, name, size)
+                if self.front is not None and layer == FACE_REGIONS:
+                    mask = mask * (1 - resized(self.front, size))
                 regions[region] = mask
                 masks[name] = masks.get(name, np.float32(0)) + mask
             for name, mask in masks.items():
