@@ -87,7 +87,9 @@ class FeaturePainter:
                 self.turn = aim_eyes(image, pixels, own, place, self.look)
             place = turned_irises(place, self.look.wanted, self.turn)
         turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
-        if name != TARGET and self._target_acts and not self.plan.motion.turns_eyes:
+        # Who asks for another's eyes alone gets them as they are.
+        swapped = name != TARGET and self.plan.pixels[Region.SKIN] == name
+        if swapped and self._target_acts and not self.plan.motion.turns_eyes:
             target, points, _ = self._features(TARGET, size)
             # Between lids that the source holds narrow and the target does not.
             if lacks_eyes(own, place) and clear_eyes(self.pictures[TARGET]):

@@ -355,7 +355,9 @@ class RegionAssembler:
     def _veil(self) -> Sides:
         """Leave out brows of another's that hair falls over, unless that hair comes along."""
         name = self.plan.pixels[Region.BROWS]
-        if name in (TARGET, NONE, self.plan.pixels[Region.HAIR]) or name not in self.pictures:
+        # Only a face that is replaced as a whole leaves brows to be lent.
+        whole = self.plan.pixels[Region.SKIN] == name and self._lends
+        if not whole or name == self.plan.pixels[Region.HAIR]:
             return False, False
         picture, brows = self.pictures[name], self.masks[name][Region.BROWS]
         veiled = hidden_brows(picture.parsing, picture.landmarks)
