@@ -38,6 +38,8 @@ def things_before(picture: FacePicture) -> Floats:
     oval = region_polygon_mask(picture.landmarks, "face", size)
     inner = cv2.erode(oval, _disc(_RIM * size), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     ground = np.isin(picture.parsing, _GROUND).astype(np.uint8)
+    if (ground * inner).sum() <= _LEAST * size**2:
+        return np.zeros((size, size), np.float32)
     # What mirrors the ground is a lens.
     frame = (picture.parsing == _GLASSES).astype(np.uint8)
     frame = cv2.morphologyEx(frame, cv2.MORPH_CLOSE, _disc(_LENS * size))

@@ -192,6 +192,7 @@ class RegionAssembler:
                 image, known = fill_from_other_half(image, known, points)
                 drawn = known
             image = push_pull(image, np.asarray(drawn, np.float32))
+        image = np.where(edit[..., None] < 1e-3, target, image)
         geometry = render_position_map(self._place(size), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
@@ -347,6 +348,8 @@ class RegionAssembler:
     def _take_off_glasses(self) -> None:
         """Frames reach beyond the face, and the parser draws them thin: what is near goes, too."""
         masks = self.masks[TARGET]
+        if not masks[Region.GLASSES].any():
+            return
         room = grow(masks[Region.GLASSES], max(1, round(_FRAME_ROOM * self._crop)))
         for region in masks.keys() - {*FACE_REGIONS, Region.GLASSES}:
             masks[region] = masks[region] * (1 - room)

@@ -256,7 +256,7 @@ def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:
     size = face.shape[0]
     lab = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2LAB)
     solid = (face > 0.5).astype(np.float32)
-    skin = cv2.erode(solid, _disc(round(size * _STRANDS)), borderType=cv2.BORDER_REPLICATE)
+    skin = np.asarray(_depth(solid) > size * _STRANDS, np.float32)
     away = np.linalg.norm(lab - _local_mean(lab, skin, _RIM * size), axis=-1)
     odd = np.clip((away - _SHADE[0]) / (_SHADE[1] - _SHADE[0]), 0, 1).astype(np.float32)
     # A strand is surrounded by a mixture.
@@ -288,10 +288,8 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     size = face.shape[0]
     lab = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2LAB)
     solid = (face > 0.5).astype(np.float32)
-    rim, inside = (
-        cv2.erode(solid, _disc(round(size * depth)), borderType=cv2.BORDER_REPLICATE)
-        for depth in (_RIM, _DEEP)
-    )
+    depth = _depth(solid)
+    rim, inside = (np.asarray(depth > size * far, np.float32) for far in (_RIM, _DEEP))
     # Ears and neck are the person's own skin, often in shadow: no evidence against a rim.
     strange = np.isin(picture.parsing, _STRANGE).astype(np.float32)
     outside = strange * (1 - cv2.dilate(face, _disc(round(size * 0.012))))
@@ -313,6 +311,12 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     kept = np.isin(pieces, begun[begun > 0]).astype(np.float32)
     # A piece is surrounded by a mixture.
     return np.asarray(cv2.blur(cv2.dilate(kept, _disc(round(size * 0.008))), (3, 3)), np.float32)
+
+
+def _depth(solid: Floats) -> Floats:
+    """How many pixels each pixel of a part ``(S, S)`` is from its outline; 0 outside."""
+    found = cv2.distanceTransform((solid > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    return np.asarray(found, np.float32)
 
 
 def _local_mean(image: Floats, part: Floats, reach: float) -> Floats:
