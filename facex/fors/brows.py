@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from facex.fors.fill import borrow
 from facex.fors.mirror import TRUST as MIRRORED
-from facex.fors.mirror import other_half
+from facex.fors.mirror import usable_half
+from facex.fors.region_masks import disc
 from facex.geometry.band import filled
 from facex.geometry.topology import LEFT_BROW, RIGHT_BROW
 from facex.types import PARSING_CLASSES
@@ -68,8 +69,7 @@ def brow_area(points: Points, size: int, sides: Sides) -> Floats:
         if wanted:
             area = np.maximum(area, filled(np.asarray(points)[list(loop), :2], size, size))
     radius = max(1, round(_ROOM * size))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    grown = cv2.GaussianBlur(cv2.dilate(area, disc), (0, 0), radius / 3)
+    grown = cv2.GaussianBlur(cv2.dilate(area, disc(radius)), (0, 0), radius / 3)
     return np.asarray(grown, np.float32)
 
 
@@ -87,8 +87,7 @@ def mirrored_brow(
     if sides[0] == sides[1]:
         return image, known
     area = brow_area(points, known.shape[0], sides)
-    visible, other, seen = other_half(points, image, known)
-    usable = np.asarray(visible * np.clip(4 * seen - 3, 0, 1), np.float32)
+    other, usable = usable_half(image, known, points)
     # What was seen of it gives way: half of a brow beside half of another is none.
     beside = np.asarray(known * (1 - area * usable), np.float32)
     drawn, trust = borrow(image, beside, other, usable, MIRRORED, match=np.ones_like(known))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +31,19 @@ class Carried:
         field: the warp.
         mirrored: the warp of the picture's mirror image, where half of the face is turned away.
         other_lens: the same, continued outside the mesh, where that half wears glasses.
+        face: ``(s, s)`` in [0, 1], where the picture shows the face.
     """
 
     place: Doubles
+    face: Floats
     field: WarpField
     mirrored: WarpField | None = None
     other_lens: WarpField | None = None
+
+    @cached_property
+    def near(self) -> Floats:
+        """The half of the result's face that the picture shows better, ``(S, S)`` in [0, 1]."""
+        return near_half(self.field, self.place)
 
     def region(self, region: Region, mask: Floats) -> Floats:
         """A region's mask ``(s, s)`` in the result, ``(S, S)``."""
@@ -49,44 +57,39 @@ class Carried:
         turned = (self.field.inside > 0) * (1 - self.field.visible)
         return np.asarray(own + (other * self.mirrored.visible - own) * turned, np.float32)
 
-    def layer(self, layer: tuple[Region, ...], pixels: Floats, face: Floats) -> Shown:
+    def layer(self, layer: tuple[Region, ...], pixels: Floats) -> Shown:
         """What a layer shows of a picture.
 
         Args:
             layer: its regions.
             pixels: ``(h, w, 3)`` in [0, 1].
-            face: ``(s, s)`` in [0, 1], where they show the face.
         """
         image, shown = draw_warped(self.field, pixels), self.field.visible
         if layer == FACE_REGIONS and self.mirrored is not None:
-            return self._mirror_hidden(self.mirrored, image, pixels, face)
+            return self._mirror_hidden(self.mirrored, image, pixels)
         if layer[0] == Region.GLASSES and self.other_lens is not None:
-            near = near_half(self.field, self.place)
-            return self._both_lenses(image, pixels), np.maximum(shown, 1 - near)
+            return self._both_lenses(image, pixels), np.maximum(shown, 1 - self.near)
         return image, shown
 
     def _both_lenses(self, own: Floats, pixels: Floats) -> Floats:
         """The near half of something as it was carried, the far one from its mirror image."""
         if self.other_lens is None:
             return own
-        near = near_half(self.field, self.place)
         mirrored = draw_warped(self.other_lens, np.ascontiguousarray(pixels[:, ::-1]))
-        near = near if own.ndim == 2 else near[..., None]
+        near = self.near if own.ndim == 2 else self.near[..., None]
         return np.asarray(mirrored + (own - mirrored) * near, np.float32)
 
-    def _mirror_hidden(
-        self, other: WarpField, image: Floats, pixels: Floats, face: Floats
-    ) -> Shown:
+    def _mirror_hidden(self, other: WarpField, image: Floats, pixels: Floats) -> Shown:
         """Show the other half of the face where the source's own half is turned away.
 
         Faces are nearly symmetric, so the mirrored picture is a better guess than none; it counts
         as half known, for the generator to correct.
         """
         mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
-        usable = other.visible * draw_warped(other, np.ascontiguousarray(face[:, ::-1]))
+        usable = other.visible * draw_warped(other, np.ascontiguousarray(self.face[:, ::-1]))
         own = softly_turned(self.field.visible, usable, self.place)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
-        share, rest = own * np.maximum(draw_warped(self.field, face), 1e-3), (1 - own) * usable
+        share, rest = own * np.maximum(draw_warped(self.field, self.face), 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]
         both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
         return both, np.asarray(own + (1 - own) * usable * TRUST, np.float32)
@@ -94,6 +97,7 @@ class Carried:
 
 def carry(
     picture: FacePicture,
+    face: Floats,
     place: Doubles,
     size: int,
     *,
@@ -105,6 +109,7 @@ def carry(
 
     Args:
         picture: what is carried.
+        face: ``(s, s)`` in [0, 1], where it shows the face.
         place: ``(478, 3)``, the result's mesh in pixels.
         size: side of the result.
         anchored: background, shoulders and the picture's border stay in place.
@@ -116,7 +121,7 @@ def carry(
     field = mesh_warp(points, place, size, anchor_far=anchored)
     hidden = (field.inside > 0) * (1 - field.visible)
     if not symmetric or hidden.mean() < LEAST:
-        return Carried(place, field)
+        return Carried(place, face, field)
     turned = flipped(points, size)
     lens = mesh_warp(turned, place, size) if glasses else None
-    return Carried(place, field, mesh_warp(turned, place, size, extend=False), lens)
+    return Carried(place, face, field, mesh_warp(turned, place, size, extend=False), lens)

@@ -32,6 +32,7 @@ class FeaturePainter:
         plan: which region comes from whom.
         pictures: decomposed pictures by name.
         pixels: the pixels that are shown of a picture, by its name.
+        colours: how each picture is brought into the target's light, as far as that is known.
         result: ``(478, 3)`` mesh of the result in units of the target's crop.
         still: what is the target's own does not move.
         look: where the eyes shall look; without, their irises are placed by geometry alone.
@@ -41,17 +42,14 @@ class FeaturePainter:
     plan: Plan
     pictures: Mapping[str, FacePicture]
     pixels: Callable[[str], Floats]
+    colours: Mapping[str, ColourMap | None]
     result: Doubles
     still: bool
     look: Look | None = None
     turn: Floats | None = field(default=None, init=False)
 
     def paint(
-        self,
-        image: Floats,
-        cover: Floats,
-        regions: Mapping[Region, Floats],
-        colours: Mapping[str, ColourMap | None],
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
     ) -> tuple[Floats, Floats]:
         """All features that the edit moves or that come from another picture.
 
@@ -59,18 +57,13 @@ class FeaturePainter:
             image: ``(S, S, 3)`` in [0, 1].
             cover: ``(S, S)`` in [0, 1], how far the image is shown.
             regions: masks of the result, ``(S, S)``.
-            colours: how each picture is brought into the target's light.
         """
-        image, cover = self._turn_eyes(image, cover, regions, colours)
+        image, cover = self._turn_eyes(image, cover, regions)
         image, cover = self._shut_eyes(image, cover, regions)
         return self._mend_mouth(image, cover, regions)
 
     def _turn_eyes(
-        self,
-        image: Floats,
-        cover: Floats,
-        regions: Mapping[Region, Floats],
-        colours: Mapping[str, ColourMap | None],
+        self, image: Floats, cover: Floats, regions: Mapping[Region, Floats]
     ) -> tuple[Floats, Floats]:
         """Paint the eyes anew if the edit turns them: another's look where the target does."""
         name, size = self.plan.pixels[Region.EYES], image.shape[0]
@@ -78,7 +71,7 @@ class FeaturePainter:
         if not turned_in or name not in self.pictures:
             return image, cover
         pixels, own, place = self._features(name, size)
-        light = colours.get(name)
+        light = self.colours.get(name)
         if light is not None:
             # As bright as the face around them: eyes in the source's own light would glow.
             pixels = recoloured_eyes(pixels, own, light.at(eye_openings(place, size)))

@@ -52,6 +52,24 @@ def other_half(points: NDArray[np.floating], *pictures: Floats) -> tuple[Floats,
     return field.visible, *(np.asarray(picture, np.float32) for picture in turned)
 
 
+def usable_half(
+    image: Floats, known: Floats, points: NDArray[np.floating]
+) -> tuple[Floats, Floats]:
+    """What the other half of a face shows in the same place, and where that is of use.
+
+    Args:
+        image: ``(S, S, 3)`` in [0, 1].
+        known: ``(S, S)`` in [0, 1].
+        points: ``(478, 3)`` landmarks in pixels.
+
+    Returns:
+        ``(S, S, 3)``, and ``(S, S)`` in [0, 1].
+    """
+    visible, other, seen = other_half(points, image, known)
+    # Between known and unknown a warp mixes: only what is wholly known is of use.
+    return other, np.asarray(visible * np.clip(4 * seen - 3, 0, 1), np.float32)
+
+
 def fill_from_other_half(
     image: Floats, known: Floats, points: NDArray[np.floating]
 ) -> tuple[Floats, Floats]:
@@ -70,9 +88,7 @@ def fill_from_other_half(
     """
     if known.min() >= 1:
         return image, known
-    visible, other, seen = other_half(points, image, known)
-    # Between known and unknown a warp mixes: only what is wholly known is of use.
-    usable = np.asarray(visible * np.clip(4 * seen - 3, 0, 1), np.float32)
+    other, usable = usable_half(image, known, points)
     return borrow(image, known, other, usable, TRUST, match=np.ones_like(known))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.region_masks import FacePicture, disc
 from facex.geometry.topology import region_polygon_mask
 from facex.types import PARSING_CLASSES
 
@@ -36,23 +36,18 @@ def things_before(picture: FacePicture) -> Floats:
     """
     size = picture.crop_size
     oval = region_polygon_mask(picture.landmarks, "face", size)
-    inner = cv2.erode(oval, _disc(_RIM * size), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inner = cv2.erode(oval, disc(round(_RIM * size)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     ground = np.isin(picture.parsing, _GROUND).astype(np.uint8)
     if (ground * inner).sum() <= _LEAST * size**2:
         return np.zeros((size, size), np.float32)
     # What mirrors the ground is a lens.
     frame = (picture.parsing == _GLASSES).astype(np.uint8)
-    frame = cv2.morphologyEx(frame, cv2.MORPH_CLOSE, _disc(_LENS * size))
+    frame = cv2.morphologyEx(frame, cv2.MORPH_CLOSE, disc(round(_LENS * size)))
     ground[ndimage.binary_fill_holes(frame)] = 0
     _, pieces = cv2.connectedComponents(ground * oval, connectivity=8)
     area = np.bincount(pieces[inner > 0], minlength=int(pieces.max()) + 1)
     area[0] = 0
     kept = np.isin(pieces, np.flatnonzero(area > _LEAST * size**2)).astype(np.uint8)
     # It goes on beyond the outline, where another's jaw may reach.
-    kept = cv2.dilate(kept, _disc(_BEYOND * size)) * ground
+    kept = cv2.dilate(kept, disc(round(_BEYOND * size))) * ground
     return np.asarray(cv2.GaussianBlur(kept.astype(np.float32), (0, 0), size / 256), np.float32)
-
-
-def _disc(radius: float) -> NDArray[np.uint8]:
-    side = 2 * max(1, round(radius)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)

@@ -123,14 +123,17 @@ class RegionAssembler:
         moves = motion.turns_head or motion.changes_expression or motion.turns_eyes
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
-        self.features = FeaturePainter(plan, pictures, self._pixels, self.result, self.still, look)
+        self.colours: dict[str, ColourMap | None] = {}
+        self.features = FeaturePainter(
+            plan, pictures, self._pixels, self.colours, self.result, self.still, look
+        )
         self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
         for name, masks in self.masks.items():
             if name != TARGET:
                 trim_face(masks, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
         self.veiled = self._veil()
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
-        self.front = things_before(self.target) if self.still and replaced else None
+        self.things = things_before(self.target) if self.still and replaced else None
         if Region.HAIR in plan.edit:
             # Where the hair goes, so does the rim of the ground that is mixed with it.
             rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))
@@ -138,7 +141,6 @@ class RegionAssembler:
                 self.masks[TARGET][region] = self.masks[TARGET][region] * rim
         if Region.GLASSES in plan.edit and plan.pixels[Region.GLASSES] != TARGET:
             self._take_off_glasses()
-        self.colours: dict[str, ColourMap | None] = {}
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
@@ -157,8 +159,8 @@ class RegionAssembler:
         else:
             before = self.masks[TARGET], self.bare
             edit = editable(self.plan, painted.regions, *before, size, moved=not self.still)
-            if self.front is not None:
-                edit = edit * (1 - resized(self.front, size))
+            if self.things is not None:
+                edit = edit * (1 - resized(self.things, size))
         # Along borders the layers' soft masks cover a pixel only together: still known.
         known = np.clip((painted.cover - 0.25) / 0.35, 0, 1)
         # What may not change is the target, whatever was painted.
@@ -202,6 +204,8 @@ class RegionAssembler:
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
         behind = np.ones_like(cover)
         regions: dict[Region, Floats] = {}
+        crowns = {name: self._crown(carried, name, size) for name in carried if name != TARGET}
+        free = None if self.things is None else 1 - resized(self.things, size)
         for layer in LAYERS:
             masks: dict[str, Floats] = {}
             for region in layer:
@@ -210,9 +214,9 @@ class RegionAssembler:
                     continue
                 mask = self._region(name, region, carried[name], size)
                 if region in (Region.SKIN, Region.GLASSES) and name != TARGET:
-                    mask = mask * self._crown(carried, name, size)
-                if self.front is not None and layer == FACE_REGIONS:
-                    mask = mask * (1 - resized(self.front, size))
+                    mask = mask * crowns[name]
+                if free is not None and layer == FACE_REGIONS:
+                    mask = mask * free
                 regions[region] = mask
                 masks[name] = masks.get(name, np.float32(0)) + mask
             for name, mask in masks.items():
@@ -230,7 +234,7 @@ class RegionAssembler:
         if Region.GLASSES in regions:
             eyes = self._place(size)
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
-        image, cover = self.features.paint(image, cover, regions, self.colours)
+        image, cover = self.features.paint(image, cover, regions)
         return _Painted(image, cover, 1 - behind, regions)
 
     @property
@@ -248,6 +252,7 @@ class RegionAssembler:
         worn = self.plan.pixels[Region.GLASSES] == name
         return carry(
             self.pictures[name],
+            self._face_mask(name),
             self._place(size),
             size,
             anchored=name == TARGET,
@@ -277,7 +282,7 @@ class RegionAssembler:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        image, shown = carried.layer(layer, self._pixels(name), self._face_mask(name))
+        image, shown = carried.layer(layer, self._pixels(name))
         return self._recolour(name, layer, image), shown
 
     def _place(self, size: int) -> Doubles:
@@ -298,7 +303,7 @@ class RegionAssembler:
         for name, part in carried.items():
             if name == TARGET or name in self.colours or part is None:
                 continue
-            image, _ = part.layer(FACE_REGIONS, self._pixels(name), self._face_mask(name))
+            image, _ = part.layer(FACE_REGIONS, self._pixels(name))
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.colours[name] = match_light(
                 image,

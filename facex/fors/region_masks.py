@@ -150,7 +150,7 @@ def _on_head(
     _, parts, stats, _ = cv2.connectedComponentsWithStats(np.isin(parsing, _HEAD).astype(np.uint8))
     large = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else 0
     head = ((parts == large) & (parts > 0)).astype(np.uint8)
-    near = cv2.dilate(head, _disc(round(parsing.shape[0] * 0.008))) > 0
+    near = cv2.dilate(head, disc(round(parsing.shape[0] * 0.008))) > 0
     area = np.bincount(pieces.ravel(), minlength=count)
     contact = np.bincount(pieces[near], minlength=count)
     growing = contact > _CONTACT * np.sqrt(area)
@@ -203,7 +203,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     """
     face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
     whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
-    inner = cv2.erode(whole, _disc(round(face.shape[0] * _INNER)), borderType=cv2.BORDER_REPLICATE)
+    inner = cv2.erode(whole, disc(round(face.shape[0] * _INNER)), borderType=cv2.BORDER_REPLICATE)
     outline = _round_outline(face.shape[0])
     for region in (Region.HAIR, Region.HAT):
         masks[region] = masks[region] * outline
@@ -239,7 +239,7 @@ def _strands(hair: Floats, foreign: Floats, face: Floats, picture: FacePicture) 
     """Skin under single hairs and their shadows, which reach further than the parser's hair."""
     size = hair.shape[0]
     near, beside = (
-        cv2.blur(cv2.dilate(hair, _disc(round(size * reach))), (3, 3))
+        cv2.blur(cv2.dilate(hair, disc(round(size * reach))), (3, 3))
         for reach in (_STRANDS, _BESIDE)
     )
     points = np.asarray(picture.landmarks, np.float64)
@@ -260,23 +260,23 @@ def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:
     away = np.linalg.norm(lab - _local_mean(lab, skin, _RIM * size), axis=-1)
     odd = np.clip((away - _SHADE[0]) / (_SHADE[1] - _SHADE[0]), 0, 1).astype(np.float32)
     # A strand is surrounded by a mixture.
-    return np.asarray(cv2.blur(cv2.dilate(odd, _disc(round(size * 0.006))), (3, 3)), np.float32)
+    return np.asarray(cv2.blur(cv2.dilate(odd, disc(round(size * 0.006))), (3, 3)), np.float32)
 
 
 def _lines_near(hair: Floats, foreign: Floats, picture: FacePicture) -> Floats:
     """Thin lines not far from hair: strands that lie on the skin, and the edges of locks."""
     size = hair.shape[0]
     grey = cv2.cvtColor(_fit(picture.pixels, size), cv2.COLOR_RGB2GRAY)
-    kernel = _disc(round(size * _LINE))
+    kernel = disc(round(size * _LINE))
     # Lashes and the crease of a lid are thin and dark, too.
-    eyes = cv2.dilate(eye_openings(picture.landmarks, size), _disc(round(size * _LASHES)))
+    eyes = cv2.dilate(eye_openings(picture.landmarks, size), disc(round(size * _LASHES)))
     contrast = np.maximum(
         cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel),
         cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel),
     )
-    reach = cv2.dilate(np.maximum(hair, foreign), _disc(round(size * _LINE_REACH)))
+    reach = cv2.dilate(np.maximum(hair, foreign), disc(round(size * _LINE_REACH)))
     lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5) & (eyes < 0.5)).astype(np.float32)
-    return np.asarray(cv2.blur(cv2.dilate(lines, _disc(round(size * 0.008))), (3, 3)), np.float32)
+    return np.asarray(cv2.blur(cv2.dilate(lines, disc(round(size * 0.008))), (3, 3)), np.float32)
 
 
 def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
@@ -292,7 +292,7 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     rim, inside = (np.asarray(depth > size * far, np.float32) for far in (_RIM, _DEEP))
     # Ears and neck are the person's own skin, often in shadow: no evidence against a rim.
     strange = np.isin(picture.parsing, _STRANGE).astype(np.float32)
-    outside = strange * (1 - cv2.dilate(face, _disc(round(size * 0.012))))
+    outside = strange * (1 - cv2.dilate(face, disc(round(size * 0.012))))
     away = np.linalg.norm(lab - _local_mean(lab, inside, _RIM * size), axis=-1)
     # What lies beyond has many colours: any of them will do, the widest mean or the nearest.
     near = np.minimum.reduce(
@@ -304,13 +304,13 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     nearer = np.where(rim > 0, np.float32(_LIKE_HAIR), np.float32(_NEARER))
     foreign = (face > 0) & (inside == 0) & (near < nearer * away) & (away > _CONTRAST)
     # A piece begins at the outline; freckles and wrinkles do not.
-    foreign = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
-    outline = (face > 0) & (cv2.erode(solid, _disc(round(size * 0.008))) == 0)
+    foreign = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+    outline = (face > 0) & (cv2.erode(solid, disc(round(size * 0.008))) == 0)
     _, pieces = cv2.connectedComponents(foreign, connectivity=8)
     begun = np.unique(pieces[outline & (foreign > 0)])
     kept = np.isin(pieces, begun[begun > 0]).astype(np.float32)
     # A piece is surrounded by a mixture.
-    return np.asarray(cv2.blur(cv2.dilate(kept, _disc(round(size * 0.008))), (3, 3)), np.float32)
+    return np.asarray(cv2.blur(cv2.dilate(kept, disc(round(size * 0.008))), (3, 3)), np.float32)
 
 
 def _depth(solid: Floats) -> Floats:
@@ -328,7 +328,8 @@ def _local_mean(image: Floats, part: Floats, reach: float) -> Floats:
     return np.asarray(near / weight[..., None], np.float32)
 
 
-def _disc(radius: int) -> NDArray[np.uint8]:
+def disc(radius: int) -> NDArray[np.uint8]:
+    """A round kernel of a radius in pixels, at least 1."""
     radius = max(1, radius)
     shape = (2 * radius + 1, 2 * radius + 1)
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, shape), np.uint8)
@@ -352,7 +353,7 @@ def _near_face(landmarks: Points, size: int) -> Floats:
 
 def grow(mask: Floats, radius: int) -> Floats:
     """A mask grown by pixels, its border soft and ending for good."""
-    grown = cv2.dilate(mask, _disc(radius))
+    grown = cv2.dilate(mask, disc(radius))
     soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
     # Cells whose share is small are outside: fusion needs a clear border.
     return np.where(soft < 0.02, 0.0, soft).astype(np.float32)

@@ -9,7 +9,6 @@ landmarks would read as, and by how much to move which blendshape.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 import torch
@@ -55,8 +54,7 @@ def aim_expression(
         for n, goal in enumerate(wanted)
     ]
     offset = model.expression_offset(torch.stack(rows))
-    moved = result.scale[:, None, None] * offset @ result.rotation.mT
-    return replace(result, landmarks=result.landmarks + moved, residual=result.residual + offset)
+    return result.moved(offset)
 
 
 def _change(

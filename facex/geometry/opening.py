@@ -8,7 +8,6 @@ hidden, is the first thing that is seen of a face.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -62,8 +61,7 @@ def match_opening(
     change = change * (_MOST * width[:, None, None] / size.clamp_min(1e-6)).clamp_max(1.0)
     up, down = (weight.to(change) for weight in _weights())
     offset = -_UPPER_SHARE * up @ change + (1 - _UPPER_SHARE) * down @ change
-    moved = result.scale[:, None, None] * offset @ result.rotation.mT
-    return replace(result, landmarks=result.landmarks + moved, residual=result.residual + offset)
+    return result.moved(offset)
 
 
 @cache
