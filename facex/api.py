@@ -19,6 +19,7 @@ from facex.config import choose_device, choose_dtype
 from facex.detect.choose import FaceChoice
 from facex.detect.detector import Detector
 from facex.detect.learned import NetDetector
+from facex.doubts import tell_doubts
 from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
@@ -337,6 +338,7 @@ class FaceX:
             size=options.size,
         )
         outcome = StepOutcome(photo.array, np.zeros(photo.array.shape[:2], np.float32))
+        tell_doubts(prepared, targets[0])
         for number, plan in enumerate(plans):
             if plan.is_identity:
                 continue

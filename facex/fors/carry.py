@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facex.fors.glasses import near_half
 from facex.fors.guess import LEAST
-from facex.fors.mirror import TRUST, flipped, softly_turned
+from facex.fors.mirror import DRAWN_OUT, TRUST, flipped, sharper, softly_turned
 from facex.fors.region_masks import FacePicture
 from facex.geometry.texture_map import WarpField, draw_warped, mesh_warp, scale_points
 from facex.types import FACE_REGIONS, Region
@@ -54,7 +54,7 @@ class Carried:
             return own
         # What the source hides has its place from the other half of its face.
         other = draw_warped(self.mirrored, np.ascontiguousarray(mask[:, ::-1]))
-        turned = (self.field.inside > 0) * (1 - self.field.visible)
+        turned = (self.field.inside > 0) * (1 - self._own_half)
         return np.asarray(own + (other * self.mirrored.visible - own) * turned, np.float32)
 
     def layer(self, layer: tuple[Region, ...], pixels: Floats) -> Shown:
@@ -79,6 +79,21 @@ class Carried:
         near = self.near if own.ndim == 2 else self.near[..., None]
         return np.asarray(mirrored + (own - mirrored) * near, np.float32)
 
+    def _usable(self, other: WarpField) -> Floats:
+        """Where the mirror image shows face, ``(S, S)`` in [0, 1]."""
+        shown = other.visible * draw_warped(other, np.ascontiguousarray(self.face[:, ::-1]))
+        return np.asarray(shown, np.float32)
+
+    @cached_property
+    def _own_half(self) -> Floats:
+        """How far the picture itself is shown rather than its mirror image, ``(S, S)``."""
+        if self.mirrored is None:
+            return self.field.visible
+        usable = self._usable(self.mirrored)
+        own = softly_turned(self.field.visible, usable, self.place)
+        drawn_out = (1 - sharper(self.field, self.mirrored)) * usable
+        return np.asarray(own * (1 - drawn_out), np.float32)
+
     def _mirror_hidden(self, other: WarpField, image: Floats, pixels: Floats) -> Shown:
         """Show the other half of the face where the source's own half is turned away.
 
@@ -86,8 +101,7 @@ class Carried:
         as half known, for the generator to correct.
         """
         mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
-        usable = other.visible * draw_warped(other, np.ascontiguousarray(self.face[:, ::-1]))
-        own = softly_turned(self.field.visible, usable, self.place)
+        own, usable = self._own_half, self._usable(other)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
         share, rest = own * np.maximum(draw_warped(self.field, self.face), 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]
@@ -119,7 +133,9 @@ def carry(
     # Both in the result's pixels: what stays in place has displacement 0 at every size.
     points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
     field = mesh_warp(points, place, size, anchor_far=anchored)
-    hidden = (field.inside > 0) * (1 - field.visible)
+    inside = field.inside > 0
+    drawn_out = field.stretch > DRAWN_OUT * np.median(field.stretch[inside]) if inside.any() else 0
+    hidden = inside * np.maximum(1 - field.visible, drawn_out)
     if not symmetric or hidden.mean() < LEAST:
         return Carried(place, face, field)
     turned = flipped(points, size)

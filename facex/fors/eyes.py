@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
+from facex.fors.mirror import flipped
 from facex.fors.relight import ColourMap
 from facex.geometry.band import box_about, filled
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
@@ -44,6 +45,8 @@ _AIM_GAIN: Final = (0.7, 2.5)
 """Limits of the turn of an iris for each radian by which the look is off."""
 _AIM_MOST: Final = 0.4
 """Radians by which a look is corrected at most."""
+_TURNED_AWAY: Final = 0.6
+"""Width of an eye, in that of the other, below which it is turned away: at about 40 degrees."""
 _KEPT: Final = 0.8
 """Share of the seen part of an iris that stays in sight."""
 
@@ -168,7 +171,10 @@ def paint_turned_eyes(
         box = box_about(place, image.shape, margin=0.25)
         if box is None:
             continue
-        found = _eye(source, source_points, result_points, eye, iris, box)
+        shown, points = source, source_points
+        if _hardly_seen(source_points, result_points, eye):
+            shown, points = source[:, ::-1], flipped(source_points, source.shape[1])
+        found = _eye(shown, points, result_points, eye, iris, box)
         if found is None:
             continue
         patch, cover = found[0], 1.0 if whole else found[1]
@@ -180,6 +186,16 @@ def paint_turned_eyes(
         image[rows, columns] += (patch - image[rows, columns]) * weight
         painted[rows, columns] = np.maximum(painted[rows, columns], weight[..., 0])
     return image, painted
+
+
+def _hardly_seen(source: Points, result: Points, eye: tuple[int, ...]) -> bool:
+    """Whether an eye is turned away in its photo: then the mirror image of the other is better."""
+    here, there = (
+        float(np.linalg.norm(source[ring[0], :2] - source[ring[8], :2]))
+        / max(float(np.linalg.norm(result[ring[0], :2] - result[ring[8], :2])), 1e-3)
+        for ring in (eye, EYES[0] if eye is EYES[1] else EYES[1])
+    )
+    return here < _TURNED_AWAY * there
 
 
 def recoloured_eyes(source: Floats, points: Points, colours: ColourMap) -> Floats:

@@ -79,14 +79,24 @@ def borrow(
         both = known * usable * match
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
-        filled = np.clip(lender + _smooth_difference(image, lender, both), 0, 1)
+        filled = np.clip(lender + smooth_difference(image, lender, both), 0, 1)
     blend = (known / np.maximum(known + lent, 1e-4))[..., None]
     blend = np.where(lent[..., None] > 0, blend, np.float32(1))
     mixed = image * blend + filled * (1 - blend)
     return mixed.astype(np.float32), np.asarray(known + lent * trust, np.float32)
 
 
-def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
+def smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
+    """By how much a picture is lighter than a lender, smoothly, and continued where only one shows.
+
+    Args:
+        image: ``(H, W, 3)`` in [0, 1].
+        lender: likewise.
+        both: ``(H, W)`` in [0, 1], where both show the same kind of thing.
+
+    Returns:
+        ``(H, W, 3)``.
+    """
     height, width = both.shape
     gap, scale = image - lender, _SMOOTH_SIDE / max(height, width)
     if scale < 1:

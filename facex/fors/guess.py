@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from facex.fors.beard import INNER, beardedness
+from facex.fors.beard import INNER, beardedness, drained
 from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
 from facex.fors.region_masks import grow
@@ -39,6 +39,8 @@ _FADE: Final = 0.016
 """How far lent skin reaches over the rim of the source's, as a share of the side."""
 _DARK: Final = 0.4
 """Brightness, as a share of the median skin's, below which lent skin is hair."""
+_PALE: Final = 0.75
+"""Chroma, as a share of the median skin's, below which skin says nothing of a shaven jaw."""
 _MOUTH_LEAST: Final = 0.3
 
 
@@ -83,16 +85,19 @@ def lend_skin(
     lent = np.minimum(lent + lender.brows, np.float32(1))
     lent = np.asarray(lent * (edit > 0), np.float32)
     # The last pixels before a hole are mixed with what hid the skin: they fade into what is lent.
-    hole = np.asarray((1 - known) * lent > TRUST, np.uint8)
+    # What was mirrored is half known, and there: nothing is mixed into it.
+    there = _there(known)
+    hole = np.asarray((1 - there) * lent > TRUST, np.uint8)
     radius = max(1, round(_FADE * image.shape[0]))
     near = cv2.dilate(hole, np.ones((2 * radius + 1,) * 2, np.uint8)).astype(np.float32)
     near = cv2.GaussianBlur(near, (0, 0), radius / 2)
     skin = np.asarray(np.minimum(skin + jaw, 1), np.float32)
     over = cv2.dilate(skin, np.ones((2 * (radius // 2) + 1,) * 2, np.uint8))
-    faded = np.asarray(known * (1 - near * over * lent), np.float32)
+    faded = np.asarray(there * (1 - near * over * lent), np.float32)
     # Along its rim the source is mixed with what was behind it: no colour to go by.
     inner = cv2.erode(skin, np.ones((2 * radius + 1,) * 2, np.uint8), borderValue=1.0)
-    image, known = borrow(image, faded, plain, lent, TRUST, match=np.asarray(inner, np.float32))
+    image, sure = borrow(image, faded, plain, lent, TRUST, match=np.asarray(inner, np.float32))
+    known = sure - (faded - np.minimum(known, faded))
     # Teeth keep their own colour, whatever the skin's.
     return borrow(image, known, lender.image, lender.teeth * edit, TRUST)
 
@@ -228,9 +233,19 @@ def _plain(image: Floats, skin: Floats) -> Floats:
 
 def _shaven(lender: Lender) -> Floats:
     """The lender without a beard: the tone of the rest of the face goes on over the jaw."""
-    image, beard = lender.image, beardedness(lender.image, lender.skin, lender.jaw)
+    face = lender.image, lender.skin, lender.jaw
+    image, beard = lender.image, max(beardedness(*face), drained(*face))
     if beard <= 0:
         return image
-    bare = push_pull(image, np.asarray(lender.skin > INNER, np.float32))
+    bare = push_pull(image, _coloured(image, lender.skin))
     share = np.clip(lender.jaw * np.float32(beard), 0, 1)[..., None]
     return np.asarray(image + (bare - image) * share, np.float32)
+
+
+def _coloured(image: Floats, skin: Floats) -> Floats:
+    """Sure skin ``(S, S)`` of the colour of skin: sideburns and rims of beards have less."""
+    lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
+    chroma, sure = np.hypot(lab[..., 1], lab[..., 2]), skin > INNER
+    if not sure.any():
+        return np.zeros_like(skin)
+    return np.asarray(sure & (chroma > _PALE * np.median(chroma[sure])), np.float32)

@@ -31,6 +31,8 @@ _SLIT: Final = (0.07, 0.13)
 _TRUST: Final = 0.9
 _SOFT: Final = 0.05
 """Softness of the outline, in widths of the eye."""
+_LASHES: Final = 0.1
+"""How far lashes reach beyond the lids, in widths of the eye."""
 _BROW: Final = 0.12
 """How far from a brow its hairs go, in widths of the eye."""
 
@@ -68,6 +70,22 @@ def lid_ground(
     around = push_pull(np.ascontiguousarray(image[part]), np.ascontiguousarray(seen[part]))
     covered[part] = around
     return covered
+
+
+def lid_area(points: NDArray[np.floating], size: int) -> Floats:
+    """Both eyes with their lids up to the creases, and lashes: ``(size, size)`` in [0, 1], soft.
+
+    Args:
+        points: ``(478, 2 or 3)`` in pixels.
+        size: side of the picture.
+    """
+    area = np.zeros((size, size), np.float32)
+    for eye in (0, 1):
+        ring = lid_outline(points, eye)
+        radius = max(1, round(_LASHES * float(np.ptp(ring[:, 0]))))
+        own = cv2.dilate(filled(ring, size, size), np.ones((2 * radius + 1,) * 2, np.uint8))
+        area = np.maximum(area, cv2.GaussianBlur(own, (0, 0), radius / 2))
+    return np.asarray(area, np.float32)
 
 
 def shut_lids(

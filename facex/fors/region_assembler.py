@@ -17,15 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.brows import Sides, brow_area, hidden_brows, mirrored_brow
+from facex.fors.brows import mirrored_brow
 from facex.fors.carry import Carried, carry
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
+from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
-from facex.fors.fill import push_pull
-from facex.fors.guess import FRINGE, LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
+from facex.fors.fill import push_pull, smooth_difference
+from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.occluders import things_before
@@ -34,9 +35,7 @@ from facex.fors.region_masks import (
     FacePicture,
     beard_of,
     grow,
-    region_masks,
     resized,
-    trim_face,
 )
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
@@ -55,8 +54,6 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
-_FRAME_ROOM: Final = 0.016
-"""How far around glasses that are taken off hair and ground are filled, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 SPARE: Final = "spare"
 """Name of a picture that lends skin in place of the target, as training needs it."""
@@ -127,20 +124,9 @@ class RegionAssembler:
         self.features = FeaturePainter(
             plan, pictures, self._pixels, self.colours, self.result, self.still, look
         )
-        self.masks = {name: region_masks(picture) for name, picture in pictures.items()}
-        for name, masks in self.masks.items():
-            if name != TARGET:
-                trim_face(masks, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
-        self.veiled = self._veil()
+        self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
         self.things = things_before(self.target) if self.still and replaced else None
-        if Region.HAIR in plan.edit:
-            # Where the hair goes, so does the rim of the ground that is mixed with it.
-            rim = 1 - grow(self._head(self._crop), max(1, round(FRINGE * self._crop)))
-            for region in STAYS_PUT:
-                self.masks[TARGET][region] = self.masks[TARGET][region] * rim
-        if Region.GLASSES in plan.edit and plan.pixels[Region.GLASSES] != TARGET:
-            self._take_off_glasses()
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
@@ -182,7 +168,7 @@ class RegionAssembler:
                 image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
-                head = self._head(size)
+                head = resized(head_of(self.masks[TARGET]), size)
                 image, known = fill_rest(image, known, painted.front, target, head)
             else:
                 image = fill_face(image, known, skin + jaw, points)
@@ -222,6 +208,8 @@ class RegionAssembler:
             for name, mask in masks.items():
                 area = np.minimum(mask, np.float32(1))
                 image, shown = self._layer(name, layer, carried[name], target)
+                if layer == FACE_REGIONS and name != TARGET:
+                    image = self._set_in(name, image, carried, target)
                 alpha = area * shown
                 colour = colour * (1 - area[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
@@ -284,6 +272,22 @@ class RegionAssembler:
             return target, np.ones(target.shape[:2], np.float32)
         image, shown = carried.layer(layer, self._pixels(name))
         return self._recolour(name, layer, image), shown
+
+    def _set_in(
+        self, name: str, image: Floats, carried: Mapping[str, Carried | None], target: Floats
+    ) -> Floats:
+        """Single features of a face, in the light that the skin around them has in the target."""
+        skin = self.plan.pixels[Region.SKIN]
+        if skin != TARGET or TARGET not in carried or self.plan.factors[Factor.LIGHT] != TARGET:
+            return image
+        size = image.shape[0]
+        own, _ = self._layer(TARGET, FACE_REGIONS, carried[TARGET], target)
+        both = np.ones((size, size), np.float32)
+        for origin in (TARGET, name):
+            both = both * self._region(origin, Region.SKIN, carried[origin], size)
+        if both.mean() < LEAST:
+            return image
+        return np.clip(image + smooth_difference(own, image, both), 0, 1)
 
     def _place(self, size: int) -> Doubles:
         """The result's mesh in pixels."""
@@ -350,30 +354,6 @@ class RegionAssembler:
             and not plan.by_mask
         )
 
-    def _take_off_glasses(self) -> None:
-        """Frames reach beyond the face, and the parser draws them thin: what is near goes, too."""
-        masks = self.masks[TARGET]
-        if not masks[Region.GLASSES].any():
-            return
-        room = grow(masks[Region.GLASSES], max(1, round(_FRAME_ROOM * self._crop)))
-        for region in masks.keys() - {*FACE_REGIONS, Region.GLASSES}:
-            masks[region] = masks[region] * (1 - room)
-        masks[Region.GLASSES] = np.maximum(masks[Region.GLASSES], room)
-
-    def _veil(self) -> Sides:
-        """Leave out brows of another's that hair falls over, unless that hair comes along."""
-        name = self.plan.pixels[Region.BROWS]
-        # Only a face that is replaced as a whole leaves brows to be lent.
-        whole = self.plan.pixels[Region.SKIN] == name and self._lends
-        if not whole or name == self.plan.pixels[Region.HAIR]:
-            return False, False
-        picture, brows = self.pictures[name], self.masks[name][Region.BROWS]
-        veiled = hidden_brows(picture.parsing, picture.landmarks)
-        if any(veiled):
-            hidden = brow_area(picture.landmarks, picture.crop_size, veiled)
-            self.masks[name][Region.BROWS] = brows * (1 - hidden)
-        return veiled
-
     def _lender(self, target: Floats) -> Lender:
         """The person whose face is replaced, in the result's place."""
         size = target.shape[0]
@@ -396,8 +376,3 @@ class RegionAssembler:
         image = draw_warped(carried.field, self._pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
-
-    def _head(self, size: int) -> Floats:
-        """Where the target's own head is."""
-        head = sum(resized(self.masks[TARGET][region], size) for region in HEAD_REGIONS)
-        return np.minimum(np.asarray(head, np.float32), 1)

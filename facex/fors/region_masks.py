@@ -63,13 +63,17 @@ _LIKE_HAIR: Final = 0.38
 _STRANGE: Final = tuple(
     PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
 )
-_HAIR: Final = PARSING_CLASSES.index("hair")
+_SKIN, _HAIR, _CLOTH, _NECK = (
+    PARSING_CLASSES.index(name) for name in ("skin", "hair", "cloth", "neck")
+)
 _HEAD: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r", "hat", "eye_g")
 )
 _CONTACT: Final = 1.3
 """Pixels along the face, by the root of its area, of a piece of hair (measured: hair 1.7 to 9)."""
+_HAIRS: Final = 0.02
+"""How far the hairs of a beard reach beyond what the parser called clothes, in sides."""
 _SOFT_RADIUS: Final = 0.012
 """Radius of the guided filter, as a share of the crop."""
 _SOFT_FLOOR: Final = 4e-4
@@ -103,7 +107,7 @@ class FacePicture:
 def region_masks(picture: FacePicture) -> dict[Region, Floats]:
     """Soft masks ``(S, S)`` of the regions of a picture, by parser and landmarks."""
     size = picture.crop_size
-    parsing = without_specks(picture.parsing)
+    parsing = _beard_is_no_cloth(without_specks(picture.parsing))
     masks = {}
     for region, classes in REGION_CLASSES.items():
         if classes:
@@ -143,6 +147,19 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(parsing[rows, columns], np.uint8)
 
 
+def _beard_is_no_cloth(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Clothes touch a neck; what touches the face along its outline is a dark beard: skin, here."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((parsing == _CLOTH).astype(np.uint8))
+    near = cv2.dilate((parsing == _SKIN).astype(np.uint8), disc(1)) > 0
+    beard = _along(near, pieces, stats[:, cv2.CC_STAT_AREA]) > _CONTACT
+    beard[0] = False
+    if not beard.any():
+        return parsing
+    # Its hairs reach further than it is drawn.
+    grown = cv2.dilate(beard[pieces].astype(np.uint8), disc(round(_HAIRS * len(parsing)))) > 0
+    return np.where(grown & np.isin(parsing, (_CLOTH, _NECK)), np.uint8(_SKIN), parsing)
+
+
 def _on_head(
     pieces: NDArray[np.int32], count: int, parsing: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
@@ -152,11 +169,18 @@ def _on_head(
     head = ((parts == large) & (parts > 0)).astype(np.uint8)
     near = cv2.dilate(head, disc(round(parsing.shape[0] * 0.008))) > 0
     area = np.bincount(pieces.ravel(), minlength=count)
-    contact = np.bincount(pieces[near], minlength=count)
-    growing = contact > _CONTACT * np.sqrt(area)
+    growing = _along(near, pieces, area) > _CONTACT
     # Curls hang down beside: the largest piece stays whatever it touches.
     growing[1 + int(np.argmax(area[1:]))] = True
     return np.asarray(growing)
+
+
+def _along(
+    near: NDArray[np.bool_], pieces: NDArray[np.int32], area: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    """How far pieces are near something, in pixels by the root of their area."""
+    contact = np.bincount(pieces[near], minlength=len(area))
+    return np.asarray(contact / np.sqrt(np.maximum(area, 1)))
 
 
 def _follow_edges(masks: dict[Region, Floats], picture: FacePicture) -> dict[Region, Floats]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facex.fors.mirror import TRUST, fill_from_other_half
+from facex.fors.mirror import TRUST, fill_from_other_half, flipped, sharper
+from facex.geometry.texture_map import mesh_warp
 from tests.fors import made_up
 
 SIZE = made_up.SIZE
@@ -49,3 +50,16 @@ def test_a_face_that_is_whole_stays_as_it_is() -> None:
     image = symmetric(0.0)
     found, _ = fill_from_other_half(image, np.ones((SIZE, SIZE), np.float32), made_up.landmarks())
     assert found is image
+
+
+@pytest.mark.parametrize("yaw", [50.0, -50.0])
+def test_the_far_half_of_a_turned_face_comes_from_the_near_one(yaw: float) -> None:
+    """Its own few pixels would be drawn out; a face that is turned little keeps both halves."""
+    place = made_up.landmarks(0.0)
+    for turn in (yaw, yaw / 5):
+        points = made_up.landmarks(turn)
+        own = mesh_warp(points, place, SIZE)
+        kept = sharper(own, mesh_warp(flipped(points, SIZE), place, SIZE, extend=False))
+        far, near = sorted(float(kept[round(y), round(x)]) for x, y in place[[468, 473], :2])
+        assert near > 0.99
+        assert far < 0.3 if turn == yaw else far > 0.99

@@ -80,6 +80,31 @@ def test_hair_that_hangs_on_nothing_is_no_hair() -> None:
     assert masks[Region.HAIR].sum() == pytest.approx(own, rel=0.05)
 
 
+def test_a_dark_beard_below_the_chin_is_no_clothing() -> None:
+    face = made_up.picture()
+    chin = int(face.landmarks[152, 1])
+    middle = int(face.landmarks[152, 0])
+    face.parsing[chin - 3 : chin + 5, middle - 14 : middle + 14] = PARSING_CLASSES.index("cloth")
+    masks = region_masks(face)
+    below = slice(chin - 1, chin + 4), slice(middle - 10, middle + 10)
+    assert masks[Region.CLOTH][below].max() < 0.1
+    assert (masks[Region.BEARD] + masks[Region.SKIN])[below].min() > 0.9
+
+
+def test_another_s_eyes_come_with_their_lids_in_the_light_around_them() -> None:
+    skin, own = np.array([0.3, 0.22, 0.2], np.float32), (0.7, 0.55, 0.5)
+    dark = made_up.picture(tuple(skin))
+    row, column = (round(v) for v in dark.landmarks[27, 1::-1])
+    image = dark.pixels.copy()
+    image[row, column - 4 : column + 5] *= 0.3
+    source = FacePicture(image, dark.landmarks, dark.parsing, SIZE)
+    built = assembled(plan_of(regions={"eyes": "source"}), source, made_up.picture(own))
+    crease, lid = built.image[row, column], built.image[row - 2, column]
+    assert built.edit[row, column] > 0.5
+    assert crease.mean() < 0.85 * lid.mean(), "the source's crease"
+    assert np.abs(lid - own).max() < 0.08, "in the target's light"
+
+
 def test_a_rim_that_looks_like_what_lies_beyond_stays_behind() -> None:
     face, dark = made_up.picture(), np.float32((0.1, 0.1, 0.2))
     beyond = np.isin(face.parsing, (0, 17))  # ground and hair
