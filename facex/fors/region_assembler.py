@@ -23,6 +23,7 @@ from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, ton
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
+from facex.fors.exposure import exposure_of
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import push_pull, smooth_difference
@@ -315,6 +316,7 @@ class RegionAssembler:
                 target,
                 np.asarray(own, np.float32),
                 keep=self.plan.factors[Factor.TEXTURE] == name,
+                exposures=(exposure_of(self.pictures[name]), exposure_of(self.target)),
             )
 
     def _tone(self) -> None:

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.exposure import Exposure, light_between
+
 Floats = NDArray[np.float32]
 
 _MIN_PIXELS: Final = 80
@@ -150,6 +152,7 @@ def match_light(
     target_skin: Floats,
     *,
     keep: bool = True,
+    exposures: tuple[Exposure, Exposure] | None = None,
     spread: tuple[float, float] = (0.85, 1.2),
     shading: float = 0.7,
 ) -> ColourMap | None:
@@ -161,6 +164,7 @@ def match_light(
         target: ``(H, W, 3)`` RGB in [0, 1].
         target_skin: ``(H, W)`` in [0, 1].
         keep: whether the source keeps its complexion.
+        exposures: of the source's photo and of the target; without, skin alone has to tell.
         spread: limits of the factor on each channel's standard deviation.
         shading: how much of the target's low-frequency lightness is taken, 0 to 1.
 
@@ -182,7 +186,12 @@ def match_light(
         if toned:
             mean_s = np.array([mean_s[0], 0, 0], np.float32)
             whole = mean_t - mean_s
-    gap = _tempered(whole - lamp) + lamp if keep else whole
+    if not keep:
+        gap = whole
+    elif exposures is None:
+        gap = _tempered(whole - lamp) + lamp
+    else:
+        gap = light_between(*exposures, whole, lamp)
     moved = ColourMap(mean_s, np.ones(3, np.float32), gap).lightness(lab_s[..., 0])
     std_s[0] = _moments(moved[..., None], source_skin)[1][0]
     scale = np.clip(std_t / np.maximum(std_s, 1e-3), *spread)
