@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.fill import smooth_difference
 from facex.fors.glasses import near_half
 from facex.fors.guess import LEAST
 from facex.fors.mirror import DRAWN_OUT, TRUST, flipped, sharper, softly_turned
@@ -32,10 +33,12 @@ class Carried:
         mirrored: the warp of the picture's mirror image, where half of the face is turned away.
         other_lens: the same, continued outside the mesh, where that half wears glasses.
         face: ``(s, s)`` in [0, 1], where the picture shows the face.
+        sure: likewise, without the rim that is mixed with hair and ground.
     """
 
     place: Doubles
     face: Floats
+    sure: Floats
     field: WarpField
     mirrored: WarpField | None = None
     other_lens: WarpField | None = None
@@ -81,7 +84,7 @@ class Carried:
 
     def _usable(self, other: WarpField) -> Floats:
         """Where the mirror image shows face, ``(S, S)`` in [0, 1]."""
-        shown = other.visible * draw_warped(other, np.ascontiguousarray(self.face[:, ::-1]))
+        shown = other.visible * draw_warped(other, np.ascontiguousarray(self.sure[:, ::-1]))
         return np.asarray(shown, np.float32)
 
     @cached_property
@@ -102,8 +105,14 @@ class Carried:
         """
         mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
         own, usable = self._own_half, self._usable(other)
+        face = draw_warped(self.field, self.face)
+        # What is seen of a half that is turned away tells its light.
+        both = self.field.visible * face * usable * (self.field.inside > 0)
+        if both.mean() > LEAST:
+            light = smooth_difference(image, mirrored, np.asarray(both, np.float32))
+            mirrored = np.clip(mirrored + light, 0, 1)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
-        share, rest = own * np.maximum(draw_warped(self.field, self.face), 1e-3), (1 - own) * usable
+        share, rest = own * np.maximum(face, 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]
         both = np.asarray(image * blend + mirrored * (1 - blend), np.float32)
         return both, np.asarray(own + (1 - own) * usable * TRUST, np.float32)
@@ -112,6 +121,7 @@ class Carried:
 def carry(
     picture: FacePicture,
     face: Floats,
+    sure: Floats,
     place: Doubles,
     size: int,
     *,
@@ -124,6 +134,7 @@ def carry(
     Args:
         picture: what is carried.
         face: ``(s, s)`` in [0, 1], where it shows the face.
+        sure: likewise, without the rim that is mixed with hair and ground.
         place: ``(478, 3)``, the result's mesh in pixels.
         size: side of the result.
         anchored: background, shoulders and the picture's border stay in place.
@@ -137,7 +148,7 @@ def carry(
     drawn_out = field.stretch > DRAWN_OUT * np.median(field.stretch[inside]) if inside.any() else 0
     hidden = inside * np.maximum(1 - field.visible, drawn_out)
     if not symmetric or hidden.mean() < LEAST:
-        return Carried(place, face, field)
+        return Carried(place, face, sure, field)
     turned = flipped(points, size)
     lens = mesh_warp(turned, place, size) if glasses else None
-    return Carried(place, face, field, mesh_warp(turned, place, size, extend=False), lens)
+    return Carried(place, face, sure, field, mesh_warp(turned, place, size, extend=False), lens)

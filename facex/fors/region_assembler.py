@@ -37,6 +37,7 @@ from facex.fors.region_masks import (
     beard_of,
     grow,
     resized,
+    trim_face,
 )
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
@@ -126,6 +127,11 @@ class RegionAssembler:
             plan, pictures, self._pixels, self.colours, self.result, self.still, look
         )
         self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
+        # The rim of the target's face stays where it was, but is no other half of anything.
+        rimless = dict(self.masks[TARGET])
+        if not self.still:
+            trim_face(rimless, self.target)
+        self.trimmed = {**self.masks, TARGET: rimless}
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
         self.things = things_before(self.target) if self.still and replaced else None
         self.even = EvenLight()
@@ -241,7 +247,8 @@ class RegionAssembler:
         worn = self.plan.pixels[Region.GLASSES] == name
         return carry(
             self.pictures[name],
-            self._face_mask(name),
+            self._face_mask(name, self.masks),
+            self._face_mask(name, self.trimmed),
             self._place(size),
             size,
             anchored=name == TARGET,
@@ -294,9 +301,9 @@ class RegionAssembler:
         """The result's mesh in pixels."""
         return scale_points(self.result, size / self._crop)
 
-    def _face_mask(self, name: str) -> Floats:
+    def _face_mask(self, name: str, of: Mapping[str, Mapping[Region, Floats]]) -> Floats:
         wanted = [r for r in FACE_REGIONS if self.plan.pixels[r] == name]
-        masks = self.masks[name]
+        masks = of[name]
         return np.minimum(sum((masks[r] for r in wanted), np.zeros_like(masks[Region.SKIN])), 1)
 
     def _compare_colours(self, carried: Mapping[str, Carried | None], target: Floats) -> None:
