@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from facex.types import FACE_REGIONS, Region
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+_MUCH: Final = 0.02
+"""Share of the picture that must be drawn out before the other half is asked: rims always are."""
 Shown = tuple[Floats, Floats]
 """Pixels ``(S, S, 3)``, and where they are really shown, ``(S, S)`` in [0, 1]."""
 
@@ -145,9 +148,10 @@ def carry(
     points = scale_points(np.asarray(picture.landmarks), size / picture.crop_size)
     field = mesh_warp(points, place, size, anchor_far=anchored)
     inside = field.inside > 0
-    drawn_out = field.stretch > DRAWN_OUT * np.median(field.stretch[inside]) if inside.any() else 0
-    hidden = inside * np.maximum(1 - field.visible, drawn_out)
-    if not symmetric or hidden.mean() < LEAST:
+    hidden = inside * (1 - field.visible)
+    usual = np.median(field.stretch[inside]) if inside.any() else 1
+    drawn_out = inside & (field.stretch > DRAWN_OUT * usual)
+    if not symmetric or (hidden.mean() < LEAST and drawn_out.mean() < _MUCH):
         return Carried(place, face, sure, field)
     turned = flipped(points, size)
     lens = mesh_warp(turned, place, size) if glasses else None

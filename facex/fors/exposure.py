@@ -23,9 +23,13 @@ from facex.fors.region_masks import FacePicture
 from facex.geometry.band import filled
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import eye_openness
+from facex.types import PARSING_CLASSES
 
 Floats = NDArray[np.float32]
 
+_GLASSES: Final = PARSING_CLASSES.index("eye_g")
+_WORN: Final = 0.002
+"""Share of the picture that is glasses: the sky is mirrored in them."""
 _OPEN: Final = 0.2
 """Height over width from which an eye shows its white."""
 _RIM: Final = 1.1
@@ -60,7 +64,7 @@ class Exposure:
 
 
 def exposure_of(picture: FacePicture) -> Exposure:
-    """Read the whites of the eyes and the levels of a picture."""
+    """Read the whites of the eyes, if no glasses are before them, and the levels of a picture."""
     size = picture.crop_size
     pixels = picture.pixels
     if pixels.shape[0] != size:
@@ -68,6 +72,8 @@ def exposure_of(picture: FacePicture) -> Exposure:
     lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB)
     levels = np.percentile(lab[..., 0], [95, 50]).astype(np.float32)
     points = np.asarray(picture.landmarks, np.float64)
+    if (picture.parsing == _GLASSES).mean() > _WORN:
+        return Exposure(None, levels)
     rows, columns = np.mgrid[:size, :size] + 0.5
     found: list[Floats] = []
     for eye, iris in zip(EYES, IRISES, strict=True):

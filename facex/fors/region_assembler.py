@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.brows import mirrored_brow
-from facex.fors.carry import Carried, carry
+from facex.fors.carry import Carried, Shown, carry
 from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
@@ -136,6 +136,8 @@ class RegionAssembler:
         self.things = things_before(self.target) if self.still and replaced else None
         self.even = EvenLight()
         self.bare: Floats | None = None
+        # Carried when colours are compared, and needed once more to paint.
+        self._faces: dict[str, Shown] = {}
         self._own: Floats | None = None
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
@@ -278,7 +280,8 @@ class RegionAssembler:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        image, shown = carried.layer(layer, self._pixels(name))
+        face = self._faces.pop(name, None) if layer == FACE_REGIONS else None
+        image, shown = face or carried.layer(layer, self._pixels(name))
         return self._recolour(name, layer, image), shown
 
     def _set_in(
@@ -315,7 +318,8 @@ class RegionAssembler:
         for name, part in carried.items():
             if name == TARGET or name in self.colours or part is None:
                 continue
-            image, _ = part.layer(FACE_REGIONS, self._pixels(name))
+            self._faces[name] = part.layer(FACE_REGIONS, self._pixels(name))
+            image = self._faces[name][0]
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.colours[name] = match_light(
                 image,

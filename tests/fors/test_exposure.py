@@ -11,6 +11,7 @@ import pytest
 from facex.fors.exposure import Exposure, exposure_of, light_between
 from facex.fors.region_masks import FacePicture
 from facex.geometry.topology import EYES
+from facex.types import PARSING_CLASSES
 from tests.fors import made_up
 from tests.fors.made_up import SIZE
 
@@ -40,6 +41,9 @@ def test_whites_are_read_between_the_lids() -> None:
     for eye in EYES:
         points[list(eye), 1] = points[list(eye), 1].mean()
     assert exposure_of(replace(shut, landmarks=points)).whites is None
+    worn = shut.parsing.copy()
+    worn[58:66, 36:92] = PARSING_CLASSES.index("eye_g")
+    assert exposure_of(replace(shut, parsing=worn)).whites is None, "glasses mirror the sky"
 
 
 @pytest.mark.parametrize("whites", [True, False])
