@@ -110,9 +110,9 @@ class Carried:
         own, usable = self._own_half, self._usable(other)
         face = draw_warped(self.field, self.face)
         # What is seen of a half that is turned away tells its light.
-        both = self.field.visible * face * usable * (self.field.inside > 0)
-        if both.mean() > LEAST:
-            light = smooth_difference(image, mirrored, np.asarray(both, np.float32))
+        seen = np.asarray(self.field.visible * face * usable * self.field.inside, np.float32)
+        if seen.mean() > LEAST:
+            light = smooth_difference(image, mirrored, seen)
             mirrored = np.clip(mirrored + light, 0, 1)
         # What is no face, such as hair before it, lends no colour to a face half turned away.
         share, rest = own * np.maximum(face, 1e-3), (1 - own) * usable

@@ -33,10 +33,21 @@ def lacks_eyes(source: Points, result: Points) -> bool:
         result: likewise.
     """
     for eye in EYES:
-        shown, wanted = (eye_openness(points[list(eye)]) for points in (source, result))
+        shown, wanted = (_opened(points[list(eye)]) for points in (source, result))
         if shown < _NARROW and wanted > max(_WIDER * shown, EYE_SHUT):
             return True
     return False
+
+
+def _opened(lids: Points) -> float:
+    """Height over width of the points (16, 3) around an eye, however the head is turned.
+
+    In the picture the far eye of a turned head is narrower, and so seems to be opened further: at 40
+    degrees by a third, where this measure has the same median as on frontal faces.
+    """
+    width = float(np.linalg.norm(lids[8] - lids[0]))
+    heights = np.linalg.norm(lids[1:8] - lids[:8:-1], axis=1)
+    return float(heights.max()) / max(width, 1e-3)
 
 
 def clear_eyes(picture: FacePicture) -> bool:
