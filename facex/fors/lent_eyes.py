@@ -42,8 +42,8 @@ def lacks_eyes(source: Points, result: Points) -> bool:
 def _opened(lids: Points) -> float:
     """Height over width of the points (16, 3) around an eye, however the head is turned.
 
-    In the picture the far eye of a turned head is narrower, and so seems to be opened further: at 40
-    degrees by a third, where this measure has the same median as on frontal faces.
+    In the picture the far eye of a turned head is narrower, and so seems to be opened further: at
+    40 degrees by a third, where this measure has the same median as on frontal faces.
     """
     width = float(np.linalg.norm(lids[8] - lids[0]))
     heights = np.linalg.norm(lids[1:8] - lids[:8:-1], axis=1)
