@@ -339,6 +339,9 @@ class StepRunner:
             answer = pipeline.answer(condition, output, placed=placed, eyes=eyes, trusted=trusted)
         with timed(self.timings, "harmonize"):
             change = self._harmonize(pipeline, condition, answer.composite, placed)
+            if plan.motion.turns_eyes:
+                # It has learned eyes that look ahead, and turns others back a little.
+                change = change * (1 - eyes.to(change))
         return _Drawn(
             answer.decoded.cpu(), answer.redecoded.cpu(), answer.trust.cpu(), change.cpu()
         )

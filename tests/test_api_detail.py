@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import facex
@@ -74,3 +75,27 @@ def test_a_big_face_keeps_its_native_detail(
     assert where.mean() > 0.08
     assert sharpness(source, where) > 10 * sharpness(large, where)
     assert sharpness(result.image, where) >= 0.8 * sharpness(source, where)
+
+
+def test_the_harmonizer_leaves_turned_eyes_alone(
+    mini: facex.FaceX, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has learned eyes that look ahead; the rest of an edit it may change."""
+    results = []
+    for change in (0.0, 0.2):
+
+        def constant(
+            composite: torch.Tensor, *masks: torch.Tensor, change: float = change
+        ) -> torch.Tensor:
+            return torch.full_like(composite, change)
+
+        monkeypatch.setattr(mini.pipeline, "harmonizer", constant)
+        results.append(mini.gaze(astronaut, yaw=15, options=QUICK))
+    before, after = (np.asarray(result.image, np.int16) for result in results)
+    gap = np.abs(after - before).max(-1)
+    points = results[0].representation.landmarks[0].double().numpy()
+    frame = Similarity(results[0].representation.photo_from_crop[0].numpy())
+    assert gap.max() > 10
+    for iris in (468, 473):
+        x, y = frame.apply(points[iris, :2][None])[0]
+        assert gap[int(y), int(x)] <= 2
