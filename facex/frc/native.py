@@ -197,8 +197,13 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     size = change.shape[-1]
     cover = as_smooth_as_light(edit)
     broad = as_smooth_as_light(change * edit) / cover.clamp_min(1e-3)
+    # How light a face is as a whole, its photo and the target have said (``fors.exposure``): a base
+    # that lightens it in the middle would leave it a dark rim.
+    level = (change * edit).sum((2, 3), keepdim=True) / edit.sum((2, 3), keepdim=True).clamp_min(1)
     # An eye alone has no light of its own that its surroundings do not have.
-    light = broad * (_KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1))
+    light = (broad - (1 - _KEPT_LEVEL) * level) * (
+        _KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1)
+    )
     near = box_blur(change, max(5, size // 16 | 1))
     fine = change - near
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
@@ -214,7 +219,7 @@ def as_smooth_as_light(image: Tensor) -> Tensor:
 
 
 _KEPT_LIGHT, _KEPT_MIDDLE, _FAINT, _LEAST = 0.7, 0.2, 0.05, 0.2
-_KEPT_LOOK, _SURE = 0.9, 0.9
+_KEPT_LOOK, _KEPT_LEVEL, _SURE = 0.9, 0.5, 0.9
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

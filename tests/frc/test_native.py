@@ -127,9 +127,12 @@ def test_what_was_placed_gains_light_and_faint_detail_and_little_else(
     redecoded, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
     fine = strength * (-1.0) ** torch.arange(128).expand(1, 3, 128, 128)
     inside = keep_placed(redecoded + 0.4 + fine, redecoded, edit)[..., 8:-8, 8:-8]
-    assert inside.mean() == pytest.approx(0.28, abs=1e-3)
+    assert inside.mean() == pytest.approx(0.14, abs=1e-3), "half of the level"
     assert inside.std() == pytest.approx(kept, rel=0.25)
     assert torch.equal(keep_placed(fine, redecoded, edit, 0), fine)
+    side = torch.linspace(-0.4, 0.4, 128).expand(1, 3, 128, 128)
+    turned = keep_placed(redecoded + side, redecoded, edit)[..., 32:-32]
+    assert torch.allclose(turned, 0.7 * side[..., 32:-32], atol=0.02), "light from one side"
     # A shadow as wide as a brow, in colour.
     shadow = torch.zeros(1, 3, 128, 128)
     shadow[:, 0, 60:68, 40:88] = -0.6
