@@ -204,7 +204,9 @@ def test_a_recipe_on_its_own_photo_and_on_others(echo, kit, tmp_path):
 
 
 SLEEPER = """
-import sys, time, types
+import signal, sys, time, types
+# A shell starts what runs in its background deaf to the first of the two.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.modules["facex.api"] = types.ModuleType("facex.api")
 sys.modules["facex.api"].EditOptions = types.SimpleNamespace
 from facex.cli import edit
