@@ -41,11 +41,8 @@ def beardedness(image: Floats, skin: Floats, jaw: Floats) -> float:
     Returns:
         0 to 1; 0 also where too little is seen.
     """
-    scale = _LOOK / image.shape[0]
-    small = cv2.resize(image, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA) if scale < 1 else image
-    size = (small.shape[1], small.shape[0])
+    small, inner = _looked_at(image, jaw, skin)
     fine = _fine(small)
-    inner = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) > INNER for part in (jaw, skin)]
     inner = [ndimage.binary_erosion(part, iterations=2) for part in inner]
     if min(part.sum() for part in inner) < LEAST:
         return 0.0
@@ -64,13 +61,21 @@ def drained(image: Floats, skin: Floats, jaw: Floats) -> float:
         skin: likewise.
         jaw: likewise.
     """
-    lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
+    small, inner = _looked_at(image, jaw, skin)
+    lab = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2LAB)
     chroma = np.hypot(lab[..., 1], lab[..., 2])
-    inner = [part > INNER for part in (jaw, skin)]
     if min(part.sum() for part in inner) < LEAST:
         return 0.0
     own, other = (float(np.percentile(chroma[part], 25)) for part in inner)
     return 1 - ramp(own / max(other, 1e-6), *_DRAINED)
+
+
+def _looked_at(image: Floats, *parts: Floats) -> tuple[Floats, list[NDArray[np.bool_]]]:
+    """A picture and the sure insides of its parts, at the size at which beards are looked for."""
+    scale = _LOOK / image.shape[0]
+    small = cv2.resize(image, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA) if scale < 1 else image
+    size = (small.shape[1], small.shape[0])
+    return small, [cv2.resize(part, size, interpolation=cv2.INTER_AREA) > INNER for part in parts]
 
 
 def _fine(image: Floats) -> Floats:

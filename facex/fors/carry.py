@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -20,10 +21,11 @@ from facex.types import FACE_REGIONS, Region
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-_MUCH: Final = 0.02
-"""Share of the picture that must be drawn out before the other half is asked: rims always are."""
 Shown = tuple[Floats, Floats]
 """Pixels ``(S, S, 3)``, and where they are really shown, ``(S, S)`` in [0, 1]."""
+
+_MUCH: Final = 0.02
+"""Share of the picture that must be drawn out before the other half is asked: rims always are."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ class Carried:
         mirrored: the warp of the picture's mirror image, where half of the face is turned away.
         other_lens: the same, continued outside the mesh, where that half wears glasses.
         face: ``(s, s)`` in [0, 1], where the picture shows the face.
-        sure: likewise, without the rim that is mixed with hair and ground.
+        sure: likewise, without the rim that is mixed with what is around; with ``mirrored``.
     """
 
     place: Doubles
     face: Floats
-    sure: Floats
     field: WarpField
     mirrored: WarpField | None = None
     other_lens: WarpField | None = None
+    sure: Floats | None = None
 
     @cached_property
     def near(self) -> Floats:
@@ -85,8 +87,12 @@ class Carried:
         near = self.near if own.ndim == 2 else self.near[..., None]
         return np.asarray(mirrored + (own - mirrored) * near, np.float32)
 
-    def _usable(self, other: WarpField) -> Floats:
+    @cached_property
+    def _usable(self) -> Floats:
         """Where the mirror image shows face, ``(S, S)`` in [0, 1]."""
+        other = self.mirrored
+        if other is None or self.sure is None:
+            return np.zeros_like(self.field.visible)
         shown = other.visible * draw_warped(other, np.ascontiguousarray(self.sure[:, ::-1]))
         return np.asarray(shown, np.float32)
 
@@ -95,9 +101,8 @@ class Carried:
         """How far the picture itself is shown rather than its mirror image, ``(S, S)``."""
         if self.mirrored is None:
             return self.field.visible
-        usable = self._usable(self.mirrored)
-        own = softly_turned(self.field.visible, usable, self.place)
-        drawn_out = (1 - sharper(self.field, self.mirrored)) * usable
+        own = softly_turned(self.field.visible, self._usable, self.place)
+        drawn_out = (1 - sharper(self.field, self.mirrored)) * self._usable
         return np.asarray(own * (1 - drawn_out), np.float32)
 
     def _mirror_hidden(self, other: WarpField, image: Floats, pixels: Floats) -> Shown:
@@ -107,7 +112,7 @@ class Carried:
         as half known, for the generator to correct.
         """
         mirrored = draw_warped(other, np.ascontiguousarray(pixels[:, ::-1]))
-        own, usable = self._own_half, self._usable(other)
+        own, usable = self._own_half, self._usable
         face = draw_warped(self.field, self.face)
         # What is seen of a half that is turned away tells its light.
         seen = np.asarray(self.field.visible * face * usable * self.field.inside, np.float32)
@@ -124,7 +129,7 @@ class Carried:
 def carry(
     picture: FacePicture,
     face: Floats,
-    sure: Floats,
+    sure: Callable[[], Floats],
     place: Doubles,
     size: int,
     *,
@@ -137,7 +142,7 @@ def carry(
     Args:
         picture: what is carried.
         face: ``(s, s)`` in [0, 1], where it shows the face.
-        sure: likewise, without the rim that is mixed with hair and ground.
+        sure: finds the same without the rim that is mixed with hair and ground, if it is needed.
         place: ``(478, 3)``, the result's mesh in pixels.
         size: side of the result.
         anchored: background, shoulders and the picture's border stay in place.
@@ -152,7 +157,8 @@ def carry(
     usual = np.median(field.stretch[inside]) if inside.any() else 1
     drawn_out = inside & (field.stretch > DRAWN_OUT * usual)
     if not symmetric or (hidden.mean() < LEAST and drawn_out.mean() < _MUCH):
-        return Carried(place, face, sure, field)
+        return Carried(place, face, field)
     turned = flipped(points, size)
     lens = mesh_warp(turned, place, size) if glasses else None
-    return Carried(place, face, sure, field, mesh_warp(turned, place, size, extend=False), lens)
+    mirrored = mesh_warp(turned, place, size, extend=False)
+    return Carried(place, face, field, mirrored, lens, sure())

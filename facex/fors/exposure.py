@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.region_masks import FacePicture, resized
 from facex.geometry.band import filled
 from facex.geometry.topology import EYES, IRISES
-from facex.geometry.visibility import eye_openness
+from facex.geometry.visibility import eye_openness, iris_disc
 from facex.types import PARSING_CLASSES
 
 Floats = NDArray[np.float32]
@@ -66,10 +66,7 @@ class Exposure:
 def exposure_of(picture: FacePicture) -> Exposure:
     """Read the whites of the eyes, if no glasses are before them, and the levels of a picture."""
     size = picture.crop_size
-    pixels = picture.pixels
-    if pixels.shape[0] != size:
-        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(np.ascontiguousarray(resized(picture.pixels, size)), cv2.COLOR_RGB2LAB)
     levels = np.percentile(lab[..., 0], [95, 50]).astype(np.float32)
     points = np.asarray(picture.landmarks, np.float64)
     if (picture.parsing == _GLASSES).mean() > _WORN:
@@ -79,8 +76,7 @@ def exposure_of(picture: FacePicture) -> Exposure:
     for eye, iris in zip(EYES, IRISES, strict=True):
         if eye_openness(points[list(eye)]) < _OPEN:
             continue
-        centre = points[iris[0], :2]
-        radius = np.linalg.norm(points[list(iris[1:]), :2] - centre, axis=1).mean()
+        centre, radius = iris_disc(points, iris)
         away = np.hypot(columns - centre[0], rows - centre[1])
         white = (filled(points[list(eye), :2], size, size) > 0.8) & (away > _RIM * radius)
         if white.sum() < _LEAST:

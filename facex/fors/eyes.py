@@ -24,7 +24,7 @@ from facex.fors.relight import ColourMap
 from facex.geometry.band import box_about, filled
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES
-from facex.geometry.visibility import EYE_SHUT, eye_openness
+from facex.geometry.visibility import EYE_SHUT, eye_openness, iris_disc
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -119,7 +119,7 @@ def _iris_seen(points: Points) -> float:
     disc = np.stack([radii * np.cos(angles), radii * np.sin(angles)], -1)
     seen = []
     for eye, iris in zip(EYES, IRISES, strict=True):
-        centre, radius = _disc(points, iris)
+        centre, radius = iris_disc(points, iris)
         ring = np.asarray(points[list(eye), :2], np.float32)
         inside = [
             cv2.pointPolygonTest(ring, (float(x), float(y)), False) >= 0
@@ -133,7 +133,7 @@ def turned_irises(points: Points, gaze: Floats, turn: Floats) -> Points:
     """Landmarks ``(478, 3)`` with the irises turned by ``(2,)`` from a gaze ``(2, 2)``."""
     result = points.copy()
     for eye, iris in enumerate(IRISES):
-        _, radius = _disc(points, iris)
+        _, radius = iris_disc(points, iris)
         before = torch.from_numpy(np.asarray(gaze[eye], np.float32))
         step = gaze_direction(before + torch.from_numpy(turn)) - gaze_direction(before)
         result[list(iris)] += EYEBALL_TO_IRIS * radius * step.double().numpy()
@@ -222,8 +222,8 @@ def _eye(
     None where too little of it is seen.
     """
     lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
-    own, own_radius = _disc(source_points, iris)
-    there, radius = _disc(result_points, iris)
+    own, own_radius = iris_disc(source_points, iris)
+    there, radius = iris_disc(result_points, iris)
     opening = _polygon(lids, source.shape[0], -1, source.shape[1])
     # The white: everything between the lids that is no iris, carried on under the iris.
     v, u = np.mgrid[: source.shape[0], : source.shape[1]].astype(np.float32) + 0.5
@@ -297,11 +297,6 @@ def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float
             mean[row] = mean[row - 1]
     filled = total + mean[:, None] * (1 - seen)[..., None]
     return np.asarray(filled, np.float32)
-
-
-def _disc(points: Points, iris: tuple[int, ...]) -> tuple[Points, float]:
-    centre = points[iris[0], :2]
-    return centre, max(float(np.linalg.norm(points[list(iris[1:]), :2] - centre, axis=1).mean()), 1)
 
 
 def _carried(point: Points, source: Points, place: Points) -> Points:

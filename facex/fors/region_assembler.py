@@ -127,17 +127,10 @@ class RegionAssembler:
             plan, pictures, self._pixels, self.colours, self.result, self.still, look
         )
         self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
-        # The rim of the target's face stays where it was, but is no other half of anything.
-        rimless = dict(self.masks[TARGET])
-        if not self.still:
-            trim_face(rimless, self.target)
-        self.trimmed = {**self.masks, TARGET: rimless}
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
         self.things = things_before(self.target) if self.still and replaced else None
         self.even = EvenLight()
         self.bare: Floats | None = None
-        # Carried when colours are compared, and needed once more to paint.
-        self._faces: dict[str, Shown] = {}
         self._own: Floats | None = None
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
@@ -145,10 +138,10 @@ class RegionAssembler:
         size = self.target.crop_size if size is None else size
         target = resized(self.target.pixels, size)
         carried = {name: self._carry(name, size) for name in self._origins()}
-        self._compare_colours(carried, target)
+        faces = self._compare_colours(carried, target)
         self._tone()
         own = resized(self._pixels(TARGET), size)
-        painted = self._paint(own, carried)
+        painted = self._paint(own, carried, faces)
         if self.plan.by_mask and self.mask is not None:
             edit = resized(self.mask, size)
         else:
@@ -193,8 +186,10 @@ class RegionAssembler:
         geometry = render_position_map(self._place(size), size)
         return ReferenceImage(image, known, edit, geometry, dict(self.colours))
 
-    def _paint(self, target: Floats, carried: Mapping[str, Carried | None]) -> _Painted:
-        """All layers, back to front."""
+    def _paint(
+        self, target: Floats, carried: Mapping[str, Carried | None], faces: Mapping[str, Shown]
+    ) -> _Painted:
+        """All layers, back to front; of some pictures the face was carried already."""
         size = target.shape[0]
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
         behind = np.ones_like(cover)
@@ -214,11 +209,19 @@ class RegionAssembler:
                     mask = mask * free
                 regions[region] = mask
                 masks[name] = masks.get(name, np.float32(0)) + mask
+            ready = faces if layer == FACE_REGIONS else {}
+            parts = {
+                name: self._layer(name, layer, carried[name], target, ready.get(name))
+                for name in masks
+            }
             for name, mask in masks.items():
                 area = np.minimum(mask, np.float32(1))
-                image, shown = self._layer(name, layer, carried[name], target)
-                if layer == FACE_REGIONS and name != TARGET:
-                    image = self._set_in(name, image, carried, target)
+                image, shown = parts[name]
+                if layer == FACE_REGIONS and name != TARGET and self._sets_in:
+                    skin = regions[Region.SKIN] * self._region(
+                        name, Region.SKIN, carried[name], size
+                    )
+                    image = _set_in(image, parts[TARGET][0], skin)
                 alpha = area * shown
                 colour = colour * (1 - area[..., None]) + image * alpha[..., None]
                 # What is in front hides what is behind it even where it is not shown itself.
@@ -249,8 +252,8 @@ class RegionAssembler:
         worn = self.plan.pixels[Region.GLASSES] == name
         return carry(
             self.pictures[name],
-            self._face_mask(name, self.masks),
-            self._face_mask(name, self.trimmed),
+            self._face_mask(name, self.masks[name]),
+            lambda: self._face_mask(name, self._rimless(name)),
             self._place(size),
             size,
             anchored=name == TARGET,
@@ -275,60 +278,62 @@ class RegionAssembler:
         return np.asarray(np.clip(np.maximum(head, mesh), 0, 1), np.float32)
 
     def _layer(
-        self, name: str, layer: tuple[Region, ...], carried: Carried | None, target: Floats
-    ) -> tuple[Floats, Floats]:
+        self,
+        name: str,
+        layer: tuple[Region, ...],
+        carried: Carried | None,
+        target: Floats,
+        ready: Shown | None = None,
+    ) -> Shown:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        face = self._faces.pop(name, None) if layer == FACE_REGIONS else None
-        image, shown = face or carried.layer(layer, self._pixels(name))
+        image, shown = ready or carried.layer(layer, self._pixels(name))
         return self._recolour(name, layer, image), shown
-
-    def _set_in(
-        self, name: str, image: Floats, carried: Mapping[str, Carried | None], target: Floats
-    ) -> Floats:
-        """Single features of a face, in the light that the skin around them has in the target."""
-        skin = self.plan.pixels[Region.SKIN]
-        if skin != TARGET or TARGET not in carried or self.plan.factors[Factor.LIGHT] != TARGET:
-            return image
-        size = image.shape[0]
-        own, _ = self._layer(TARGET, FACE_REGIONS, carried[TARGET], target)
-        both = np.ones((size, size), np.float32)
-        for origin in (TARGET, name):
-            both = both * self._region(origin, Region.SKIN, carried[origin], size)
-        if both.mean() < LEAST:
-            return image
-        return np.clip(image + smooth_difference(own, image, both), 0, 1)
 
     def _place(self, size: int) -> Doubles:
         """The result's mesh in pixels."""
         return scale_points(self.result, size / self._crop)
 
-    def _face_mask(self, name: str, of: Mapping[str, Mapping[Region, Floats]]) -> Floats:
+    def _face_mask(self, name: str, masks: Mapping[Region, Floats]) -> Floats:
         wanted = [r for r in FACE_REGIONS if self.plan.pixels[r] == name]
-        masks = of[name]
         return np.minimum(sum((masks[r] for r in wanted), np.zeros_like(masks[Region.SKIN])), 1)
 
-    def _compare_colours(self, carried: Mapping[str, Carried | None], target: Floats) -> None:
-        """How each picture is brought into the target's light, by the skin that both show."""
+    def _rimless(self, name: str) -> Mapping[Region, Floats]:
+        """A picture's masks without the rim of its face, which is no other half of anything."""
+        masks = dict(self.masks[name])
+        if name == TARGET:
+            # The target keeps its rim where it is; all others have lost it.
+            trim_face(masks, self.target)
+        return masks
+
+    def _compare_colours(
+        self, carried: Mapping[str, Carried | None], target: Floats
+    ) -> dict[str, Shown]:
+        """How each picture is brought into the target's light, by the skin that both show.
+
+        Returns:
+            The faces that were carried to be compared.
+        """
+        faces: dict[str, Shown] = {}
         if self.plan.factors[Factor.LIGHT] != TARGET:
-            return
+            return faces
         size = target.shape[0]
         own = sum(resized(self.masks[TARGET][region], size) for region in SKIN)
         for name, part in carried.items():
             if name == TARGET or name in self.colours or part is None:
                 continue
-            self._faces[name] = part.layer(FACE_REGIONS, self._pixels(name))
-            image = self._faces[name][0]
+            faces[name] = part.layer(FACE_REGIONS, self._pixels(name))
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.colours[name] = match_light(
-                image,
+                faces[name][0],
                 np.asarray(shown, np.float32),
                 target,
                 np.asarray(own, np.float32),
                 keep=self.plan.factors[Factor.TEXTURE] == name,
                 exposures=(exposure_of(self.pictures[name]), exposure_of(self.target)),
             )
+        return faces
 
     def _tone(self) -> None:
         """Give the target's own bare skin the complexion of the face that is put into it."""
@@ -356,6 +361,12 @@ class RegionAssembler:
             return colours.plain().apply(image)
         relit = colours.apply(image)
         return relit if layer[0] != Region.GLASSES else through_glasses(image, relit, colours)
+
+    @property
+    def _sets_in(self) -> bool:
+        """Single features come into a face and a light that stay the target's."""
+        plan = self.plan
+        return plan.pixels[Region.SKIN] == TARGET and plan.factors[Factor.LIGHT] == TARGET
 
     @property
     def _lends(self) -> bool:
@@ -389,3 +400,10 @@ class RegionAssembler:
         image = draw_warped(carried.field, self._pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
+
+
+def _set_in(image: Floats, target: Floats, skin: Floats) -> Floats:
+    """Features of another face in the light that the skin around them, that both show, has."""
+    if skin.mean() < LEAST:
+        return image
+    return np.clip(image + smooth_difference(target, image, skin), 0, 1)

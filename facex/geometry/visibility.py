@@ -71,6 +71,12 @@ def eye_openness(lids: Doubles) -> float:
     return float(np.ptp(lids[:, :2] @ normal)) / width
 
 
+def iris_disc(points: Doubles, iris: tuple[int, ...]) -> tuple[Doubles, float]:
+    """Centre (2,) and radius, at least 1, of an iris: its centre and ring of points (N, 2+)."""
+    centre = points[iris[0], :2]
+    return centre, max(float(np.linalg.norm(points[list(iris[1:]), :2] - centre, axis=1).mean()), 1)
+
+
 def area_ratios(source: Doubles, result: Doubles, mesh: Mesh) -> Floats:
     """Area in the result over area in the source of every triangle (T,).
 
