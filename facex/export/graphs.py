@@ -194,8 +194,15 @@ class HarmonizerGraph(nn.Module):
         super().__init__()
         self.harmonizer = model.harmonizer
 
-    def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Any:
+    def forward(
+        self,
+        composite: Tensor,
+        known: Tensor,
+        edit: Tensor,
+        geometry: Tensor,
+        before: Tensor | None = None,
+    ) -> Any:
         """See the ports of the stage."""
         if self.harmonizer is None:
             raise OptionError("this model has no harmonizer to export")
-        return (self.harmonizer(composite, known, edit, geometry),)
+        return (self.harmonizer(composite, known, edit, geometry, before),)

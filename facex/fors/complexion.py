@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.fill import smooth_difference
+from facex.fors.region_masks import FacePicture, resized
 from facex.fors.relight import ColourMap
 from facex.types import Region
 
@@ -27,8 +28,10 @@ _SEEN: Final = 1.5
 """Difference of complexion, in CIELAB, that is hardly seen between a face and its neck."""
 _BORDER: Final = 0.12
 """Width of the crop's border over which a tone fades, as a share of its side: skin goes on."""
-_RIM: Final = 0.02
+_RIM: Final = 0.03
 """How far into hair skin is looked for, as a share of the side."""
+_GOES_ON: Final = 0.06
+"""How far beyond the skin its colour goes on in hair, as a share of the side."""
 _FRAME: Final = 0.4
 """Lightness in shares of the skin's below which it is the frame, not skin behind a lens."""
 _UNLIKE: Final = 12.0
@@ -68,6 +71,36 @@ def toned(pixels: Floats, bare: Floats, masks: Mapping[Region, Floats], tone: Co
         share = cv2.resize(share, (pixels.shape[1], pixels.shape[0]))
     moved = tone.apply(pixels)
     return np.asarray(pixels + (moved - pixels) * share[..., None], np.float32)
+
+
+def into_hair(
+    image: Floats,
+    before: Floats,
+    skin: Floats,
+    masks: Mapping[Region, Floats],
+    picture: FacePicture,
+) -> Floats:
+    """Skin among hair in the colour of the skin beside it: a hairline has no rim of another tone.
+
+    Args:
+        image: ``(S, S, 3)`` RGB in [0, 1], with another face in it.
+        before: the same without.
+        skin: ``(S, S)`` in [0, 1], where the image shows skin.
+        masks: of the regions of the picture that the hair is part of, of any size.
+        picture: that picture.
+    """
+    size = len(skin)
+    own, hair = (
+        resized(np.asarray(np.minimum(part, 1), np.float32), size)
+        for part in (sum(masks[region] for region in SKIN), _between_hair(masks, picture))
+    )
+    both = np.asarray(np.clip(skin, 0, 1) * (own > 0.95), np.float32)
+    if not both.any():
+        return image
+    away = cv2.distanceTransform(np.asarray(both < 0.5, np.uint8), cv2.DIST_L2, 5)
+    share = hair * (1 - np.clip(skin, 0, 1)) * np.clip(1 - away / (_GOES_ON * size), 0, 1)
+    difference = smooth_difference(image, before, both)
+    return np.clip(image + difference * share[..., None], 0, 1).astype(np.float32)
 
 
 def through_glasses(image: Floats, relit: Floats, colours: ColourMap) -> Floats:

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from facex.fors.brows import mirrored_brow
 from facex.fors.carry import Carried, Shown, carry
-from facex.fors.complexion import SKIN, bare_skin, through_glasses, tone_of, toned
+from facex.fors.complexion import (
+    SKIN,
+    bare_skin,
+    into_hair,
+    through_glasses,
+    tone_of,
+    toned,
+)
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.even_light import EvenLight
@@ -128,7 +135,8 @@ class RegionAssembler:
         )
         self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
-        self.things = things_before(self.target) if self.still and replaced else None
+        self.in_place = self.still and replaced
+        self.things = things_before(self.target) if self.in_place else None
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
@@ -174,6 +182,8 @@ class RegionAssembler:
                 image, known = fill_rest(image, known, painted.front, target, head)
             else:
                 image = fill_face(image, known, skin + jaw, points)
+                if self.in_place:
+                    image = into_hair(image, own, skin + jaw, self.masks[TARGET], self.target)
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = self._place(size)
@@ -367,6 +377,11 @@ class RegionAssembler:
         """Single features come into a face and a light that stay the target's."""
         plan = self.plan
         return plan.pixels[Region.SKIN] == TARGET and plan.factors[Factor.LIGHT] == TARGET
+
+    @property
+    def takes_light(self) -> bool:
+        """Another's face comes into a photo that stays as it is, light included."""
+        return self.in_place and self._lends and self.plan.factors[Factor.LIGHT] == TARGET
 
     @property
     def _lends(self) -> bool:

@@ -39,7 +39,9 @@ from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
 from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import TAKEN, Strangers
 
-CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
+CHANNELS: Final = {
+    "composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3, "before": 3,
+}  # fmt: skip
 """Order of the channels of a stored picture; an edit without a true answer has the photo that was
 edited in its place."""
 _STEPS: Final = 2
@@ -51,6 +53,8 @@ _EDITS: Final = (
 )
 """A stranger's face, a stranger's head, a head turned like another's; and whose photo that is."""
 _SHARES: Final = (0.65, 0.15, 0.2)
+_PUT: Final = [share * (name in TAKEN) for name, share, _ in PLANS]
+"""Shares of the kinds of damage that put a face or a head into a photo."""
 
 
 class _Recorder(StepRunner):
@@ -73,6 +77,8 @@ class CompositeMaker:
         maker: of damaged references.
         embed: aligned faces ``(B, 3, 112, 112)`` in [0, 1] to identity vectors.
         edits: share of edits without a true answer.
+        returned: least share of the repairs that put a face or a head into a photo, back into one
+            with a stranger in it for most (`facex.train.strangers`).
         seed: of all randomness.
     """
 
@@ -82,10 +88,11 @@ class CompositeMaker:
         maker: SampleMaker,
         embed: Callable[[Tensor], Tensor],
         edits: float = 0.3,
+        returned: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.model, self.maker, self.embed = model, maker, embed
-        self.edits, self.seed = edits, seed
+        self.edits, self.returned, self.seed = edits, returned, seed
         self.runner = _Recorder(model.pipeline, {}, model.styled, model.model.ford)
 
     def make(self, number: int) -> Row:
@@ -97,14 +104,19 @@ class CompositeMaker:
         """
         rng = np.random.default_rng([self.seed, number, 2])
         self.maker.rng = rng
-        return self._edit(rng) if rng.random() < self.edits else self._repair(number)
+        if rng.random() < self.edits:
+            return self._edit(rng)
+        return self._repair(number, put=self.returned > 0 and rng.random() < self.returned)
 
     def _identity(self, face: Tensor, points: NDArray[np.floating]) -> Tensor:
         landmarks = torch.from_numpy(np.asarray(points, np.float32))[None]
         return self.embed(align_for_identity(face / 2 + 0.5, landmarks))[0]
 
-    def _repair(self, number: int) -> Row:
-        sample = self.maker.sample()
+    def _repair(self, number: int, *, put: bool) -> Row:
+        chosen = (
+            int(self.maker.rng.choice(len(_PUT), p=np.array(_PUT) / sum(_PUT))) if put else None
+        )
+        sample = self.maker.sample(kind=chosen)
         row = sample["row"]
         kind = PLANS[sample["kind"]][0]
         condition = condition_of(default_collate([sample]))
@@ -148,10 +160,12 @@ def _row(
     *,
     repair: bool,
 ) -> Row:
-    masks = {name: getattr(condition, name)[0] for name in ("known", "edit", "geometry")}
+    shown = {name: getattr(condition, name)[0] for name in ("known", "edit", "geometry")}
+    nobody = torch.zeros_like(condition.target)
+    shown["before"] = (nobody if condition.before is None else condition.before)[0]
     return {
         "pictures": pack(
-            {"composite": composite[0], "truth": condition.target[0], **masks}, CHANNELS
+            {"composite": composite[0], "truth": condition.target[0], **shown}, CHANNELS
         ),
         "points": points.astype(np.float16),
         "identity": identity.half().numpy(),
@@ -184,6 +198,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--strangers", type=Path, help="folder of facex.train.strangers")
     parser.add_argument("--edits", type=float, default=0.3)
+    parser.add_argument("--returned", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -191,7 +206,8 @@ def main() -> None:
     cache, codes = FaceCache.open(args.cache, args.index), Codes.load(args.codes)
     maker = SampleMaker(cache, codes, 0, strangers=strangers)
     embed = Teachers(args.teachers).net("id_edgeface_xs")
-    composites = CompositeMaker(FaceX.from_pretrained(args.model), maker, embed, args.edits)
+    model = FaceX.from_pretrained(args.model)
+    composites = CompositeMaker(model, maker, embed, args.edits, args.returned)
     write_shards(args.out, args.first, args.count, composites.make)
 
 

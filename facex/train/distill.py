@@ -30,6 +30,7 @@ class LoopConfig:
         ema: decay of the averaged weights, which are what is saved.
         log_every: seconds between log lines.
         save_every: seconds between checkpoints.
+        bf16: computes in bfloat16, which is faster where the cores have matrix units for it.
     """
 
     minutes: float = 20.0
@@ -39,6 +40,7 @@ class LoopConfig:
     ema: float = 0.998
     log_every: float = 30.0
     save_every: float = 180.0
+    bf16: bool = False
 
 
 def train_loop(
@@ -59,6 +61,7 @@ def train_loop(
         config: budget and rates.
         evaluate: measured on the averaged weights at every checkpoint.
     """
+    model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -76,7 +79,9 @@ def train_loop(
         for group in optimizer.param_groups:
             group["lr"] = rate
         model.train()
-        loss, figures = loss_of(model, make_batch(config.batch_size))
+        batch = make_batch(config.batch_size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            loss, figures = loss_of(model, batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

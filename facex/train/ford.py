@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     task = TASKS[args.network](FaceCache.open(args.cache, args.index), args.seed)
@@ -226,7 +227,10 @@ def main() -> None:
     if isinstance(task, ExpressionTask):
         task.prepare(model)
     config = LoopConfig(
-        minutes=args.minutes, batch_size=args.batch_size, learning_rate=args.learning_rate
+        minutes=args.minutes,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        bf16=args.bf16,
     )
     print(f"{args.network}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     train_loop(model, task.batch, task.loss, args.out, config, task.evaluate)

@@ -17,6 +17,7 @@ from facex.train import augment, relabel
 from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
+from facex.train.locks import without_locks
 from facex.types import PARSING_CLASSES, PARSING_MIRROR
 
 _WORN: Final = {"eye_g": 0.15, "hat": 0.08}
@@ -32,7 +33,10 @@ _FACE: Final = [PARSING_CLASSES.index(name) for name in ("skin", "nose", "l_brow
 
 
 class ParsingTask:
-    """Class maps from noisy labels, the labeller's or its own; unsure pixels (255) are ignored."""
+    """Class maps from noisy labels, the labeller's or its own; unsure pixels (255) are ignored.
+
+    Locks of hair that they call skin are mended first (`facex.train.locks`).
+    """
 
     def __init__(self, cache: FaceCache, seed: int) -> None:
         self.cache, self.rng = cache, np.random.default_rng(seed)
@@ -45,6 +49,9 @@ class ParsingTask:
             int(i): np.asarray(cv2.imread(str(files[str(cache.names[i])]), -1), np.uint8)
             for i in [*self.train, *self.dev]
         }
+        for i in self.train:
+            face, points = np.asarray(cache.faces[i]), cache.points[i]
+            self.labels[int(i)] = without_locks(face, self.labels[int(i)], points)
         self.worn = {
             name: [
                 i

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from facex.fors.complexion import SKIN, through_glasses
+from facex.fors.complexion import SKIN, into_hair, through_glasses
+from facex.fors.region_masks import region_masks
 from facex.fors.relight import match_light
-from facex.types import Region
+from facex.types import PARSING_CLASSES, Region
 from tests.fors import made_up
 from tests.fors.made_up import SIZE
 from tests.fors.test_region_assembler import SWAP, assembled, inner, plan_of
@@ -34,6 +36,25 @@ def test_the_neck_goes_with_the_face(mine: Any, theirs: Any) -> None:
     hair = inner(target, Region.HAIR, rim=8)
     assert (found.edit[hair] == 0).all()
     np.testing.assert_array_equal(found.image[hair], target.pixels[hair])
+
+
+def test_skin_that_shows_through_hair_goes_with_the_face_and_hair_stays() -> None:
+    target = made_up.picture(BROWN)
+    masks = region_masks(target)
+    hair = target.parsing == PARSING_CLASSES.index("hair")
+    pixels = np.where(hair[..., None], np.float32(0.05), target.pixels)
+    # A short haircut: half of what is called hair, beside the forehead, is skin.
+    skin = np.minimum(sum(masks[region] for region in SKIN), 1)
+    rim = hair & (cv2.dilate((skin > 0.9).astype(np.uint8), np.ones((7, 7))) > 0)
+    pixels[rim] = np.array(BROWN, np.float32) * 0.8 + 0.01
+    shorn = dataclasses.replace(target, image=pixels)
+    paler = pixels + (np.array(PALE, np.float32) - BROWN) * skin[..., None]
+    shown = into_hair(paler, pixels, skin, masks, shorn)
+    gained = (shown - pixels).mean(-1)
+    assert gained[rim].mean() > 0.1
+    far = hair & (cv2.dilate((skin > 0.1).astype(np.uint8), np.ones((17, 17))) == 0)
+    assert far.any()
+    np.testing.assert_array_equal(shown[far], pixels[far])
 
 
 def test_who_takes_the_texture_of_the_target_takes_its_complexion() -> None:
