@@ -204,6 +204,10 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     light = (broad - (1 - _KEPT_LEVEL) * level) * (
         _KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1)
     )
+    # Light multiplies: what is darker than all around it, hair, brows, nostrils, takes less.
+    shown = redecoded.mean(1, keepdim=True) + 1
+    around = as_smooth_as_light(shown * edit) / cover.clamp_min(1e-3)
+    light = light * (shown / around.clamp_min(_DARKEST)).clamp(0, _BRIGHTER)
     near = box_blur(change, max(5, size // 16 | 1))
     fine = change - near
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
@@ -220,6 +224,8 @@ def as_smooth_as_light(image: Tensor) -> Tensor:
 
 _KEPT_LIGHT, _KEPT_MIDDLE, _FAINT, _LEAST = 0.7, 0.2, 0.05, 0.2
 _KEPT_LOOK, _KEPT_LEVEL, _SURE = 0.9, 0.5, 0.9
+_DARKEST, _BRIGHTER = 0.1, 1.25
+"""Of a mean brightness, 0 to 2, that a pixel's is compared with; and the most that it counts."""
 _LUMA = (0.299, 0.587, 0.114)
 """Rec. 601."""
 _KEPT_TINT = 0.85

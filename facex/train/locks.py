@@ -71,8 +71,8 @@ def without_locks(image: NDArray[np.uint8], label: Labels, points: NDArray[np.fl
     around = cv2.dilate(sure.astype(np.uint8), _disc(2)) > 0
     found = np.where(skin & (_grown_from(hair, maybe | sure) | around), np.uint8(UNSURE), label)
     jaw = region_polygon_mask(np.asarray(points), "beard", side) > 0
-    seen = [(skin & ~around & part).astype(np.float32) for part in (~jaw, jaw)]
-    if beardedness(image.astype(np.float32) / 255, *seen) > 0:
+    seen = [np.asarray(skin & ~around & part, np.float32) for part in (~jaw, jaw)]
+    if beardedness(np.asarray(image / 255, np.float32), *seen) > 0:
         sure = sure & ~jaw
     return np.where(sure, np.uint8(_HAIR), found).astype(np.uint8)
 
