@@ -204,10 +204,12 @@ def keep_placed(decoded: Tensor, redecoded: Tensor, edit: Tensor, share: float =
     light = (broad - (1 - _KEPT_LEVEL) * level) * (
         _KEPT_LIGHT * ((cover - _LEAST) / _LEAST).clamp(0, 1)
     )
-    # Light multiplies: what is darker than all around it, hair, brows, nostrils, takes less.
-    shown = redecoded.mean(1, keepdim=True) + 1
+    # Light multiplies: what is darker than all around it, hair, brows, nostrils, takes less, and
+    # black stays black.
+    shown = redecoded.mean(1, keepdim=True).clamp_min(-1) + 1
     around = as_smooth_as_light(shown * edit) / cover.clamp_min(1e-3)
     light = light * (shown / around.clamp_min(_DARKEST)).clamp(0, _BRIGHTER)
+    light = torch.minimum(light, shown)
     near = box_blur(change, max(5, size // 16 | 1))
     fine = change - near
     # Pores are faint; what is strong is a strand or a crease that nobody has there.
