@@ -70,6 +70,8 @@ _HEAD: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r", "hat", "eye_g")
 )
+_ONE_HAIR: Final = 20.0
+"""Difference of a, b of CIELAB between pieces that cannot be one person's hair."""
 _CONTACT: Final = 1.3
 """Pixels along the face, by the root of its area, of a piece of hair (measured: hair 1.7 to 9)."""
 _HAIRS: Final = 0.02
@@ -107,7 +109,8 @@ class FacePicture:
 def region_masks(picture: FacePicture) -> dict[Region, Floats]:
     """Soft masks ``(S, S)`` of the regions of a picture, by parser and landmarks."""
     size = picture.crop_size
-    parsing = _beard_is_no_cloth(without_specks(picture.parsing))
+    parsing = _cloth_is_no_hair(without_specks(picture.parsing), picture)
+    parsing = _beard_is_no_cloth(parsing)
     masks = {}
     for region, classes in REGION_CLASSES.items():
         if classes:
@@ -145,6 +148,24 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wrong, return_distances=False, return_indices=True
     )
     return np.asarray(parsing[rows, columns], np.uint8)
+
+
+def _cloth_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
+    """Hair has one colour: another piece that has quite another one is a collar or a shoulder."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats((parsing == _HAIR).astype(np.uint8))
+    if count < 3:
+        return parsing
+    lab = cv2.cvtColor(_fit(picture.pixels, len(parsing)), cv2.COLOR_RGB2LAB)
+    area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    chroma = np.stack(
+        [np.bincount(pieces.ravel(), lab[..., i].ravel(), count) / area for i in (1, 2)], -1
+    )
+    # Hair grows above the brows; clothes do not.
+    above = np.bincount(pieces[: max(int(picture.landmarks[9, 1]), 0)].ravel(), minlength=count)
+    hair = 1 + int(np.argmax(above[1:] if above[1:].any() else area[1:]))
+    other = np.linalg.norm(chroma - chroma[hair], axis=-1) > _ONE_HAIR
+    other[0] = False
+    return np.where(other[pieces], np.uint8(_CLOTH), parsing)
 
 
 def _beard_is_no_cloth(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -80,6 +80,28 @@ def test_hair_that_hangs_on_nothing_is_no_hair() -> None:
     assert masks[Region.HAIR].sum() == pytest.approx(own, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("colour", "is_hair"), [((0.2, 0.3, 0.8), False), ((0.4, 0.28, 0.2), True)]
+)
+def test_a_shoulder_of_another_colour_is_no_hair(colour: Any, is_hair: bool) -> None:
+    face = made_up.picture((0.3, 0.2, 0.14))
+    hair = PARSING_CLASSES.index("hair")
+    # Beside the left cheek, apart from the hair above.
+    skin = (face.parsing == PARSING_CLASSES.index("skin")).astype(np.uint8)
+    chin, middle = (int(value) for value in face.landmarks[152, 1::-1])
+    beside = (cv2.dilate(skin, np.ones((9, 9))) > 0) & (
+        face.parsing != PARSING_CLASSES.index("skin")
+    )
+    beside[:, middle - 10 :] = False
+    face.parsing[: chin - 20][beside[: chin - 20]] = 0
+    shoulder = beside & (np.arange(SIZE)[:, None] > chin - 18)
+    face.parsing[shoulder] = hair
+    face.image[shoulder] = colour
+    found = region_masks(face)[Region.HAIR][shoulder].mean()
+    assert (found > 0.8) == is_hair
+    assert (found < 0.05) != is_hair
+
+
 def test_a_dark_beard_below_the_chin_is_no_clothing() -> None:
     face = made_up.picture()
     chin = int(face.landmarks[152, 1])

@@ -147,7 +147,7 @@ def test_what_was_placed_gains_light_and_faint_detail_and_little_else(
 
 def test_more_light_makes_skin_lighter_and_black_hair_hardly() -> None:
     redecoded = torch.zeros(1, 3, 128, 128)
-    redecoded[..., : 32] = -0.95
+    redecoded[..., :32] = -0.95
     edit = torch.ones(1, 1, 128, 128)
     side = torch.linspace(0.8, 0, 128).expand(1, 3, 128, 128)
     gained = (keep_placed(redecoded + side, redecoded, edit) - redecoded).mean((0, 1, 2))
