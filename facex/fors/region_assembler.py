@@ -38,6 +38,7 @@ from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, ope
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.occluders import things_before
+from facex.fors.outline import without_ground
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -140,6 +141,7 @@ class RegionAssembler:
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
+        self._heads: dict[str, Floats] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
         """Paint the reference at ``size`` px (default: the crop's own size)."""
@@ -298,7 +300,9 @@ class RegionAssembler:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        image, shown = ready or carried.layer(layer, self._pixels(name))
+        outer = name != TARGET and layer[0] in (Region.HAIR, Region.EARS)
+        pixels = self._head(name) if outer else self._pixels(name)
+        image, shown = ready or carried.layer(layer, pixels)
         return self._recolour(name, layer, image), shown
 
     def _place(self, size: int) -> Doubles:
@@ -362,6 +366,12 @@ class RegionAssembler:
         if name in (TARGET, SPARE) or self.plan.factors[Factor.LIGHT] != TARGET:
             return self.pictures[name].pixels
         return self.even.pixels(name, self.pictures[name])
+
+    def _head(self, name: str) -> Floats:
+        """Another picture's pixels without the ground that its outline is mixed with."""
+        if name not in self._heads:
+            self._heads[name] = without_ground(self._pixels(name), head_of(self.masks[name]))
+        return self._heads[name]
 
     def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
         colours = self.colours.get(name)
