@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.fill import smooth_difference
+from facex.fors.fill import lit, smooth_gain
 from facex.fors.glasses import near_half
 from facex.fors.guess import LEAST
 from facex.fors.mirror import DRAWN_OUT, TRUST, flipped, sharper, softly_turned
@@ -117,8 +117,7 @@ class Carried:
         # What is seen of a half that is turned away tells its light.
         seen = np.asarray(self.field.visible * face * usable * self.field.inside, np.float32)
         if seen.mean() > LEAST:
-            light = smooth_difference(image, mirrored, seen)
-            mirrored = np.clip(mirrored + light, 0, 1)
+            mirrored = lit(mirrored, smooth_gain(image, mirrored, seen))
         # What is no face, such as hair before it, lends no colour to a face half turned away.
         share, rest = own * np.maximum(face, 1e-3), (1 - own) * usable
         blend = (share / np.maximum(share + rest, 1e-6))[..., None]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.fill import smooth_difference
+from facex.fors.fill import lit, smooth_gain
 from facex.fors.region_masks import FacePicture, resized
 from facex.fors.relight import ColourMap
 from facex.types import Region
@@ -99,8 +99,8 @@ def into_hair(
         return image
     away = cv2.distanceTransform(np.asarray(both < 0.5, np.uint8), cv2.DIST_L2, 5)
     share = hair * (1 - np.clip(skin, 0, 1)) * np.clip(1 - away / (_GOES_ON * size), 0, 1)
-    difference = smooth_difference(image, before, both)
-    return np.clip(image + difference * share[..., None], 0, 1).astype(np.float32)
+    gain = smooth_gain(image, before, both)
+    return np.asarray(lit(image, 1 + (gain - 1) * share[..., None]), np.float32)
 
 
 def through_glasses(image: Floats, relit: Floats, colours: ColourMap) -> Floats:

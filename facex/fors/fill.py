@@ -23,6 +23,8 @@ _WIDE: Final = 4
 _ODD: Final = 0.15
 """Difference from the surroundings, RGB in [0, 1], beyond which it counts little."""
 
+_FLOOR: Final = 0.1
+"""Brightness, of 1, that is added to all before factors are compared: black has none."""
 _TINT: Final = 0.08
 """The same for a difference of tint from the whole of what both show."""
 
@@ -56,8 +58,8 @@ def borrow(
 ) -> tuple[Floats, Floats]:
     """Fill unknown pixels with another picture's texture in the colours of what is around them.
 
-    The smooth part of the difference between the two, where both are known, is continued into the
-    hole and added to the lender: its detail, but no border to be seen.
+    The smooth part of the factor between the two, where both are known, is continued into the hole
+    and taken by the lender: its detail, but no border to be seen.
 
     Args:
         image: ``(H, W, 3)`` in [0, 1].
@@ -79,15 +81,18 @@ def borrow(
         both = known * usable * match
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
-        filled = np.clip(lender + smooth_difference(image, lender, both), 0, 1)
+        filled = lit(lender, smooth_gain(image, lender, both))
     blend = (known / np.maximum(known + lent, 1e-4))[..., None]
     blend = np.where(lent[..., None] > 0, blend, np.float32(1))
     mixed = image * blend + filled * (1 - blend)
     return mixed.astype(np.float32), np.asarray(known + lent * trust, np.float32)
 
 
-def smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
-    """By how much a picture is lighter than a lender, smoothly, and continued where only one shows.
+def smooth_gain(image: Floats, lender: Floats, both: Floats) -> Floats:
+    """How many times lighter a picture is than a lender, smoothly, and where only one shows, too.
+
+    Light multiplies: added to a lender, a difference would leave what is dark beside a bright
+    border deeply coloured.
 
     Args:
         image: ``(H, W, 3)`` in [0, 1].
@@ -95,17 +100,39 @@ def smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
         both: ``(H, W)`` in [0, 1], where both show the same kind of thing.
 
     Returns:
-        ``(H, W, 3)``.
+        ``(H, W, 3)``, for :func:`lit`.
     """
     height, width = both.shape
-    gap, scale = image - lender, _SMOOTH_SIDE / max(height, width)
+    scale = _SMOOTH_SIDE / max(height, width)
+    weight = both
     if scale < 1:
         # What is smooth needs no pixels.
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        weight = cv2.resize(both, size, interpolation=cv2.INTER_AREA)
-        gap = cv2.resize(gap * both[..., None], size, interpolation=cv2.INTER_AREA)
-        gap = np.asarray(gap / np.maximum(weight, 1e-4)[..., None], np.float32)
-        both = np.asarray(weight, np.float32)
+        weight = np.asarray(cv2.resize(both, size, interpolation=cv2.INTER_AREA), np.float32)
+        image, lender = (
+            cv2.resize(x * both[..., None], size, interpolation=cv2.INTER_AREA)
+            / np.maximum(weight, 1e-4)[..., None]
+            for x in (image, lender)
+        )
+    gain = np.exp(2 * _smooth_difference(_tones(image), _tones(lender), weight))
+    if scale < 1:
+        gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(gain, np.float32)
+
+
+def lit(picture: Floats, gain: Floats) -> Floats:
+    """A picture ``(H, W, 3)`` in [0, 1] in the light of :func:`smooth_gain`."""
+    return np.clip((picture + np.float32(_FLOOR)) * gain - np.float32(_FLOOR), 0, 1)
+
+
+def _tones(image: Floats) -> Floats:
+    """Colours on a scale on which light adds: a logarithm, in steps about as large as theirs."""
+    return np.asarray(0.5 * np.log(np.maximum(image, 0) + _FLOOR), np.float32)
+
+
+def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
+    """The smooth part of a difference, continued where only one shows."""
+    gap = image - lender
     # Nor is what has another tint than the rest: a lock that was called skin, its shadow.
     tint = gap - gap.mean(-1, keepdims=True)
     tint = np.linalg.norm(tint - _median(tint, both), axis=-1) / _TINT
@@ -116,10 +143,7 @@ def smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
     odd = np.linalg.norm(gap - wide, axis=-1) / _ODD
     both = np.asarray(both * np.exp(-np.square(odd)), np.float32)
     difference, weight = _weighted_mean(gap, both, sigma)
-    smooth = push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
-    if scale < 1:
-        smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(smooth, np.float32)
+    return push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
 
 
 def _median(values: Floats, weight: Floats) -> Floats:

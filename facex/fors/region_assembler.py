@@ -33,7 +33,7 @@ from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
-from facex.fors.fill import push_pull, smooth_difference
+from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
@@ -431,4 +431,4 @@ def _set_in(image: Floats, target: Floats, skin: Floats) -> Floats:
     """Features of another face in the light that the skin around them, that both show, has."""
     if skin.mean() < LEAST:
         return image
-    return np.clip(image + smooth_difference(target, image, skin), 0, 1)
+    return lit(image, smooth_gain(target, image, skin))

@@ -191,3 +191,19 @@ def test_a_coloured_lock_beside_a_hole_does_not_tint_what_is_lent() -> None:
     whole = np.ones_like(known)
     found, _ = borrow(locked, known, skin * 0.8, whole, 0.5, match=whole)
     assert np.abs(found[:20] - (0.8, 0.6, 0.5)).max() < 0.03
+
+
+def test_lent_skin_that_darkens_gets_no_deeper_colour_beside_a_bright_border() -> None:
+    """A factor is continued, not a difference: the darker rim keeps the tint of the rest."""
+    size = 64
+    skin = np.array([0.9, 0.7, 0.58], np.float32)
+    lender = np.broadcast_to(skin, (size, size, 3)).copy()
+    lender[:, :16] *= 0.75
+    image = np.broadcast_to(skin * 0.6, (size, size, 3)).astype(np.float32)
+    known = np.zeros((size, size), np.float32)
+    known[:, 16:] = 1
+    ones = np.ones_like(known)
+    filled, _ = borrow(image, known, lender, ones, 0.5, match=ones)
+    tint = filled[:, 2:10].mean((0, 1))
+    assert tint.mean() < 0.6 * skin.mean()
+    np.testing.assert_allclose(tint / tint.mean(), skin / skin.mean(), atol=0.08)
