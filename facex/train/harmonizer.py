@@ -381,7 +381,9 @@ def _network(config: HarmonizerConfig, start: Path | None) -> Harmonizer:
     found = load_network(Harmonizer, start)
     if not config.before or found.look_back is not None:
         return found
-    model = Harmonizer.from_config({**found.config, "before": True})
+    # Not by `from_config`, which leaves out what an older configuration did not name.
+    known = {name: value for name, value in found.config.items() if not name.startswith("_")}
+    model = Harmonizer(**{**known, "before": True})
     model.load_state_dict(found.state_dict(), strict=False)
     return model
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,10 @@ def test_one_that_is_to_see_the_photo_begins_as_the_one_that_did_not(
     blind = Harmonizer((8, 8), (1, 1))
     torch.nn.init.ones_(blind.exit[-1].weight)
     blind.save_pretrained(tmp_path / "blind")
+    # Older configurations do not name what there was not yet.
+    settings = tmp_path / "blind" / "config.json"
+    old = {k: v for k, v in json.loads(settings.read_text()).items() if k != "before"}
+    settings.write_text(json.dumps(old))
     seeing = HarmonizerTrainer(config(shards, tmp_path / "run", start=tmp_path / "blind")).model
     batch = Composites(shards).batch(np.array([1]))
     parts = [batch[name] for name in ("composite", "known", "edit", "geometry")]
