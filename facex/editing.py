@@ -270,10 +270,9 @@ class StepRunner:
             edit=torch.from_numpy(reference.edit)[None, None],
             geometry=torch.from_numpy(reference.geometry)[None],
             target=target.crop,
-            before=target.crop if assembler.takes_light else None,
         )
-        own = target.representation.landmarks[0].double().numpy()
-        eyes = torch.from_numpy(placed_eyes(plan, own, points, size))[None, None]
+        before = target.representation.landmarks[0].double().numpy()
+        eyes = torch.from_numpy(placed_eyes(plan, before, points, size))[None, None]
         return _Prepared(target, condition, reference, native, max(native_size, size), eyes)
 
     def _native(

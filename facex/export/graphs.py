@@ -194,15 +194,8 @@ class HarmonizerGraph(nn.Module):
         super().__init__()
         self.harmonizer = model.harmonizer
 
-    def forward(
-        self,
-        composite: Tensor,
-        known: Tensor,
-        edit: Tensor,
-        geometry: Tensor,
-        before: Tensor | None = None,
-    ) -> Any:
+    def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Any:
         """See the ports of the stage."""
         if self.harmonizer is None:
             raise OptionError("this model has no harmonizer to export")
-        return (self.harmonizer(composite, known, edit, geometry, before),)
+        return (self.harmonizer(composite, known, edit, geometry),)

@@ -290,18 +290,14 @@ def _step(model: LoadedModel) -> Stage:
 
 
 def _harmonizer(model: LoadedModel) -> Stage:
-    looks_back = model.harmonizer is not None and model.harmonizer.look_back is not None
-    before = (Port("before", "the photo that another's face comes into; zeros for other edits"),)
-
     def example(batch: int, random: Random) -> tuple[Tensor, ...]:
         masks = (_masks(model, batch, random), _masks(model, batch, random))
-        pictures = (_images(model, batch, random) for _ in range(1 + looks_back))
-        return (_images(model, batch, random), *masks, *pictures)
+        return (_images(model, batch, random), *masks, _images(model, batch, random))
 
     return Stage(
         "harmonizer", "the last look at an edit: what makes it one picture", HarmonizerGraph(model),
         (Port("composite", "the edit in its surroundings, RGB in [-1, 1]"), _KNOWN, _EDIT,
-         Port("geometry", "as for spatial"), *(before if looks_back else ())),
+         Port("geometry", "as for spatial")),
         (Port("change", "to be added; 0 outside of the edit"),), example,
     )  # fmt: skip
 

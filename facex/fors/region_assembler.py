@@ -389,11 +389,6 @@ class RegionAssembler:
         return plan.pixels[Region.SKIN] == TARGET and plan.factors[Factor.LIGHT] == TARGET
 
     @property
-    def takes_light(self) -> bool:
-        """Another's face comes into a photo that stays as it is, light included."""
-        return self.in_place and self._lends and self.plan.factors[Factor.LIGHT] == TARGET
-
-    @property
     def _lends(self) -> bool:
         """Somebody else's face is shown, and where it cannot be, the replaced skin is a guess."""
         plan = self.plan

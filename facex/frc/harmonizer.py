@@ -67,8 +67,6 @@ class Harmonizer(ModelMixin, ConfigMixin):
         heads: of the attention at the coarsest.
         fold: side of the square of pixels that is one cell.
         tone: whether smooth changes have a map of their own.
-        before: whether it is shown the photo as it was before another's face came into it: what
-            light fell there, where hair begins.
     """
 
     @register_to_config
@@ -79,12 +77,10 @@ class Harmonizer(ModelMixin, ConfigMixin):
         heads: int = 4,
         fold: int = 4,
         tone: bool = False,
-        before: bool = False,
     ) -> None:
         super().__init__()
         channels = 3 + 1 + 1 + GEOMETRY
         self.entry = nn.Conv2d(channels * fold**2, widths[0], 3, padding=1)
-        self.look_back = zero_conv(3 * fold**2, widths[0], kernel=3) if before else None
         self.down = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         self.narrow = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
@@ -97,14 +93,7 @@ class Harmonizer(ModelMixin, ConfigMixin):
         if tone:
             self.tones.extend(zero_conv(width, 2 * 3) for width in (widths[-1], widths[0]))
 
-    def forward(
-        self,
-        composite: Tensor,
-        known: Tensor,
-        edit: Tensor,
-        geometry: Tensor,
-        before: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Tensor:
         """The change that makes an edit one picture.
 
         Args:
@@ -112,17 +101,12 @@ class Harmonizer(ModelMixin, ConfigMixin):
             known: ``(B, 1, S, S)`` in [0, 1], how far the reference is known.
             edit: ``(B, 1, S, S)`` in [0, 1], what may change.
             geometry: ``(B, 3, S, S)`` in [-1, 1], position map of the result's mesh.
-            before: ``(B, 3, S, S)`` in [-1, 1], the photo that another's face came into; zeros or
-                None for edits that keep the face.
 
         Returns:
             ``(B, 3, S, S)``, to be added; 0 wherever ``edit`` is.
         """
-        fold = self.config["fold"]
         seen = torch.cat([composite, known, edit, geometry], 1)
-        x = self.entry(F.pixel_unshuffle(seen, fold))
-        if self.look_back is not None and before is not None:
-            x = x + self.look_back(F.pixel_unshuffle(before, fold))
+        x = self.entry(F.pixel_unshuffle(seen, self.config["fold"]))
         skips = []
         for level, body in enumerate(self.down):
             x = body(x)

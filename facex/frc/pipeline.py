@@ -39,8 +39,6 @@ class EditCondition:
         edit: ``(B, 1, H, W)`` in [0, 1], which pixels of the result may change.
         geometry: ``(B, 3, H, W)`` position map of the result's mesh in [-1, 1].
         target: ``(B, 3, H, W)`` in [-1, 1], what stays outside the edit.
-        before: ``(B, 3, H, W)`` in [-1, 1], the photo that another's face comes into, for edits
-            whose light and hairline are its; zeros, or None, for all others.
     """
 
     inputs: Mapping[str, Tensor]
@@ -50,7 +48,6 @@ class EditCondition:
     edit: Tensor
     geometry: Tensor
     target: Tensor
-    before: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -63,11 +60,9 @@ class EditCondition:
             name: torch.cat([getattr(c, name) for c in conditions])
             for name in ("reference", "known", "edit", "geometry", "target")
         }
-        shown = [torch.zeros_like(c.target) if c.before is None else c.before for c in conditions]
         return cls(
             inputs={n: torch.cat([c.inputs[n] for c in conditions]) for n in first.inputs},
             present={n: torch.cat([c.present[n] for c in conditions]) for n in first.present},
-            before=torch.cat(shown),
             **images,
         )
 
@@ -81,7 +76,6 @@ class EditCondition:
             self,
             inputs={n: t.to(device) for n, t in self.inputs.items()},
             present={n: t.to(device) for n, t in self.present.items()},
-            before=None if self.before is None else self.before.to(device),
             **images,
         )
 
@@ -318,8 +312,7 @@ class FaceXPipeline:
         device = composite.device
         masks = (condition.known, condition.edit, condition.geometry)
         known, edit, geometry = (mask.to(device) for mask in masks)
-        before = None if condition.before is None else condition.before.to(device)
-        change = self.harmonizer(composite, known, edit, geometry, before)
+        change = self.harmonizer(composite, known, edit, geometry)
         return change * (1 - uncovered(known, geometry)) if placed else change
 
     def _sample(

@@ -39,9 +39,7 @@ from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
 from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import TAKEN, Strangers
 
-CHANNELS: Final = {
-    "composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3, "before": 3,
-}  # fmt: skip
+CHANNELS: Final = {"composite": 3, "truth": 3, "known": 1, "edit": 1, "geometry": 3}
 """Order of the channels of a stored picture; an edit without a true answer has the photo that was
 edited in its place."""
 _STEPS: Final = 2
@@ -160,12 +158,10 @@ def _row(
     *,
     repair: bool,
 ) -> Row:
-    shown = {name: getattr(condition, name)[0] for name in ("known", "edit", "geometry")}
-    nobody = torch.zeros_like(condition.target)
-    shown["before"] = (nobody if condition.before is None else condition.before)[0]
+    masks = {name: getattr(condition, name)[0] for name in ("known", "edit", "geometry")}
     return {
         "pictures": pack(
-            {"composite": composite[0], "truth": condition.target[0], **shown}, CHANNELS
+            {"composite": composite[0], "truth": condition.target[0], **masks}, CHANNELS
         ),
         "points": points.astype(np.float16),
         "identity": identity.half().numpy(),

@@ -428,8 +428,7 @@ def _check_inputs(config: GeneratorConfig) -> None:
 
 def condition_of(batch: dict[str, Any]) -> EditCondition:
     """A collated batch of samples as the pipeline's condition."""
-    names = [item.name for item in fields(EditCondition) if item.name in batch]
-    return EditCondition(**{name: batch[name] for name in names})
+    return EditCondition(**{item.name: batch[item.name] for item in fields(EditCondition)})
 
 
 def _to(batch: Any, device: torch.device) -> Any:

@@ -38,8 +38,6 @@ from facex.train.windows import cut
 
 _LEAST_AREA: Final = 400.0
 """Pixels that an edit counts at least."""
-_NOBODY: Final = 0.01
-"""Above what a stored picture of zeros comes back as, half a level."""
 _RAMP: Final = 1000
 """Steps over which the discriminator's pull grows: at first it knows nothing."""
 
@@ -65,7 +63,6 @@ class HarmonizerConfig(BaseModel):
         widths: of the network.
         blocks: of the network.
         tone: of the network.
-        before: of the network; also adds what sees the photo to one that began without.
         window: side of the random window in which LPIPS is taken, about the eyes and mouth or
             anywhere in the edit.
         perceptual_weight: of LPIPS.
@@ -99,7 +96,6 @@ class HarmonizerConfig(BaseModel):
     widths: tuple[int, ...] = (64, 96, 128)
     blocks: tuple[int, ...] = (3, 3, 3)
     tone: bool = True
-    before: bool = True
     window: PositiveInt = 128
     perceptual_weight: NonNegativeFloat = 1.0
     identity_weight: NonNegativeFloat = 0.1
@@ -157,7 +153,11 @@ class HarmonizerTrainer:
             self.lpips, self.embed = teachers.net("lpips_squeeze"), teachers.net("id_edgeface_xs")
         last = config.out / "model"
         start = last if self._state_file.exists() else config.start
-        self.model = _network(config, start)
+        self.model: Harmonizer = (
+            Harmonizer(config.widths, config.blocks, tone=config.tone)
+            if start is None
+            else load_network(Harmonizer, start)
+        )
         self.model.train().to(memory_format=torch.channels_last)
         self.critic = Discriminator()
         rate = config.learning_rate
@@ -226,11 +226,9 @@ class HarmonizerTrainer:
         if rng.random() < 0.5:
             batch = mirrored(batch)
         tint = np.exp(rng.normal(0, 0.06, (self.config.batch_size, 3, 1, 1)))
-        # Where nobody's face was replaced, there is no photo to be tinted along.
-        replaced = batch["before"].abs().amax((1, 2, 3), keepdim=True) > _NOBODY
-        for name in ("composite", "truth", "before"):
-            image = ((batch[name] + 1) * torch.from_numpy(tint).float()).clamp(0, 2) - 1
-            batch[name] = image if name != "before" else torch.where(replaced, image, 0.0)
+        for name in ("composite", "truth"):
+            image = (batch[name] + 1) * torch.from_numpy(tint).float()
+            batch[name] = image.clamp(0, 2) - 1
         faulty = disharmonize(batch, rng)
         painted = torch.from_numpy(rng.random(len(numbers)) < self.config.faulty)
         painted = (painted & batch["repair"])[:, None, None, None]
@@ -239,7 +237,7 @@ class HarmonizerTrainer:
 
     def _harmonized(self, batch: dict[str, Tensor]) -> Tensor:
         bf16 = self.config.mixed_precision == "bf16"
-        inputs = [batch[name] for name in ("composite", "known", "edit", "geometry", "before")]
+        inputs = [batch[name] for name in ("composite", "known", "edit", "geometry")]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             change = self.model(*inputs)
         return batch["composite"] + change.float()
@@ -372,20 +370,6 @@ class HarmonizerTrainer:
         faulty = {**batch, "composite": disharmonize(batch, np.random.default_rng(0))}
         rows = [faulty["composite"], self._harmonized(faulty), batch["truth"]]
         write_sheet(rows, self.config.out / "sheet.png")
-
-
-def _network(config: HarmonizerConfig, start: Path | None) -> Harmonizer:
-    """A new network, or that of a folder; what it has learned to see since then begins at zero."""
-    if start is None:
-        return Harmonizer(config.widths, config.blocks, tone=config.tone, before=config.before)
-    found = load_network(Harmonizer, start)
-    if not config.before or found.look_back is not None:
-        return found
-    # Not by `from_config`, which leaves out what an older configuration did not name.
-    known = {name: value for name, value in found.config.items() if not name.startswith("_")}
-    model = Harmonizer(**{**known, "before": True})
-    model.load_state_dict(found.state_dict(), strict=False)
-    return model
 
 
 def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -261,7 +261,7 @@ class SampleMaker:
 
         Keys: ``target`` (3, S, S), ``reference`` (3, S, S), ``known`` and ``edit`` (1, S, S),
         ``geometry`` (3, S, S), ``inputs`` and ``present`` by token input, ``kind``, ``row`` of
-        the codes, ``before`` (3, S, S): the photo with a stranger in it, zeros without one.
+        the codes.
         """
         rng = self.rng
         kind = int(rng.choice(len(PLANS), p=self.shares)) if kind is None else kind
@@ -275,8 +275,7 @@ class SampleMaker:
                 row, returned = int(rng.choice(stored)), True
         true = self.face(row)
         if returned:
-            stranger, reference = self._returned(true, row, name)
-            return self._sample(true, row, kind, reference, before=stranger)
+            return self._sample(true, row, kind, self._returned(true, row, name))
         if name == "hole":
             reference = self._hole(true)
         elif name == "drawn":
@@ -292,18 +291,9 @@ class SampleMaker:
             reference = self._swapped(true, row, plan, "pose" if name == "part" else "any")
         return self._sample(true, row, kind, self._disturb(reference, true))
 
-    def _sample(
-        self,
-        true: FacePicture,
-        row: int,
-        kind: int,
-        reference: ReferenceImage,
-        before: FacePicture | None = None,
-    ) -> Sample:
-        target = _chw(true.pixels)
+    def _sample(self, true: FacePicture, row: int, kind: int, reference: ReferenceImage) -> Sample:
         return {
-            "target": target,
-            "before": torch.zeros_like(target) if before is None else _chw(before.pixels),
+            "target": _chw(true.pixels),
             "reference": _chw(reference.image),
             "known": torch.from_numpy(reference.known)[None],
             "edit": torch.from_numpy(reference.edit)[None],
@@ -366,20 +356,14 @@ class SampleMaker:
         pictures[SPARE] = self.face(other)
         return RegionAssembler(pictures, plan, true.landmarks).assemble()
 
-    def _returned(
-        self, true: FacePicture, row: int, taken: str
-    ) -> tuple[FacePicture, ReferenceImage]:
-        """A face or head put back where a stranger's is: an edit of strangers with an answer.
-
-        Returns:
-            The photo with the stranger in it, and the reference.
-        """
+    def _returned(self, true: FacePicture, row: int, taken: str) -> ReferenceImage:
+        """A face or head put back where a stranger's is: an edit of strangers with an answer."""
         if self.strangers is None:
             raise OptionError("there are no photos with strangers in them")
         target = self.strangers.picture(taken, row, self.rng)
         pictures = {"target": target, "source": self._view(true, row, "any", stay=False)}
         built = RegionAssembler(pictures, TAKEN[taken], true.landmarks).assemble()
-        return target, _around(built, true)
+        return _around(built, true)
 
     def _turned(self, true: FacePicture, row: int, plan: Plan, change: Change) -> ReferenceImage:
         view = self._view(true, row, change, stay=True)

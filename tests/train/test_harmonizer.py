@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def pictures(seed: int) -> dict[str, torch.Tensor]:
     edit = torch.zeros(1, SIZE, SIZE)
     edit[:, 16:48, 16:48] = 1
     known, geometry = torch.ones_like(edit), torch.zeros_like(truth)
-    before = truth.roll(seed, -1) if seed % 2 else torch.zeros_like(truth)
-    parts = (truth + 0.3 * edit, truth, known, edit, geometry, before)
+    parts = (truth + 0.3 * edit, truth, known, edit, geometry)
     return dict(zip(CHANNELS, parts, strict=True))
 
 
@@ -110,27 +108,6 @@ def test_a_map_of_tones_alone_moves_colours_and_keeps_detail() -> None:
         change = network(image, edit, edit, image)
     expected = (image + 1) * (np.exp(0.2) - 1)
     assert torch.allclose(change, expected, atol=1e-5)
-
-
-def test_one_that_is_to_see_the_photo_begins_as_the_one_that_did_not(
-    shards: Path, tmp_path: Path
-) -> None:
-    blind = Harmonizer((8, 8), (1, 1))
-    torch.nn.init.ones_(blind.exit[-1].weight)
-    blind.save_pretrained(tmp_path / "blind")
-    # Older configurations do not name what there was not yet.
-    settings = tmp_path / "blind" / "config.json"
-    old = {k: v for k, v in json.loads(settings.read_text()).items() if k != "before"}
-    settings.write_text(json.dumps(old))
-    seeing = HarmonizerTrainer(config(shards, tmp_path / "run", start=tmp_path / "blind")).model
-    batch = Composites(shards).batch(np.array([1]))
-    parts = [batch[name] for name in ("composite", "known", "edit", "geometry")]
-    assert torch.allclose(seeing(*parts, batch["before"]), blind(*parts), atol=1e-5)
-    assert seeing.look_back is not None
-    torch.nn.init.ones_(seeing.look_back.weight)
-    assert not torch.allclose(seeing(*parts, batch["before"]), blind(*parts), atol=1e-2)
-    nobody = torch.zeros_like(batch["before"])
-    assert torch.allclose(seeing(*parts, nobody), blind(*parts), atol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"faulty": 0.0, "smooth_weight": 3.0}])
