@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from safetensors import safe_open
 
 from facex.errors import FaceXError
 from facex.models.hub import BUNDLED
+from facex.models.int8 import WEIGHTS_INT8
 from facex.models.registry import weight_specs
 from facex.recipes.tasks import task_table
 from facex.types import Factor, Region
@@ -135,10 +138,12 @@ def test_every_bundled_weight_is_listed() -> None:
     assert other == {".json"}
 
 
-def test_the_bundled_model_is_small_and_stored_in_half_precision() -> None:
+def test_the_bundled_model_is_small_and_stored_in_eight_bits() -> None:
     total = sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file())
-    assert total <= 60e6
+    assert total <= 45e6
     for part in ("unet", "controller", "conditioner"):
-        with safe_open(BUNDLED / part / "diffusion_pytorch_model.safetensors", "pt") as file:
-            kinds = [file.get_slice(name).get_dtype() for name in file.keys()]  # noqa: SIM118
-        assert kinds.count("F16") > 0.5 * len(kinds), part
+        with safe_open(BUNDLED / part / WEIGHTS_INT8, "pt") as file:
+            kinds: Counter[str] = Counter()
+            for part_of in map(file.get_slice, file.keys()):
+                kinds[part_of.get_dtype()] += math.prod(part_of.get_shape())
+        assert kinds["I8"] > 0.9 * kinds.total(), part
