@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facex.beyond import clear_beyond
 from facex.errors import Interrupted, OptionError
 from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
@@ -43,9 +44,9 @@ from facex.locate import LocatedFace
 from facex.models.styles import StyledPipelines
 from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
-from facex.recipes.values import TARGET
+from facex.recipes.values import NONE, TARGET
 from facex.timing import timed
-from facex.types import REGIONS
+from facex.types import REGIONS, Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -195,7 +196,14 @@ class StepRunner:
         with timed(self.timings, "paste"):
             limit = mask if plan.by_mask else None
             redrawn = plan.style is not None
-            return self._finish(targets, prepared, drawn, limit, ground, redrawn=redrawn)
+            outcome = self._finish(targets, prepared, drawn, limit, ground, redrawn=redrawn)
+            if plan.pixels[Region.HAIR] not in (TARGET, NONE) and not plan.by_mask:
+                parser = self.ford.provider("parsing")
+                for face in targets:
+                    outcome.photo, outcome.mask = clear_beyond(
+                        outcome.photo, outcome.mask, face, parser
+                    )
+            return outcome
 
     def _pipeline(self, plan: Plan) -> FaceXPipeline:
         return self.pipeline if plan.style is None else self.styled(plan.style)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the crop cuts off of a head that goes: a tall hat, long hair.
+
+An edit sees an aligned crop. Where another's hair comes, the target's own goes, and what of it lies
+beyond the crop would float above or beside the new head. A wider crop is parsed, and what grows out
+of the head there is filled from the ground around it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facex.ford.extractor import Extractor
+from facex.fors.fill import push_pull
+from facex.fors.region_masks import disc, resized
+from facex.imaging.paste import paste_back
+from facex.imaging.warp import Similarity, crop_image
+from facex.locate import LocatedFace
+from facex.types import PARSING_CLASSES
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_WIDER: Final = 1.7
+"""Side of what is looked at, in sides of the crop; a parser of crops still reads heads there."""
+_MOST: Final = 1024
+"""Largest side at which it is filled."""
+_LEAST: Final = 0.001
+"""Share of what is looked at below which nothing was cut off."""
+_ROOM: Final = 0.016
+"""How far around it the ground is mixed with it, as a share of what is looked at."""
+_GOES: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
+
+
+def clear_beyond(
+    photo: Pixels, changed: Floats, target: LocatedFace, parser: Extractor
+) -> tuple[Pixels, Floats]:
+    """Take the target's hair and hat beyond its crop out of an edited photo.
+
+    Args:
+        photo: (H, W, 3), edited inside of the crop.
+        changed: (H, W) in [0, 1], where the edit changed it.
+        target: as it was before.
+        parser: provides ``parsing``.
+
+    Returns:
+        The photo and what is changed now.
+    """
+    size = target.representation.crop_size
+    frame = _wide(target, size)
+    gone = _cut_off(target, frame, parser)
+    if gone.mean() < _LEAST:
+        return photo, changed
+    side = min(max(round(size * frame.scale), size), _MOST)
+    frame = _wide(target, side)
+    large = resized(np.asarray(gone, np.float32), side)
+    unknown = cv2.dilate(large, disc(round(_ROOM * side)))
+    # The new head says nothing of the ground.
+    other = crop_image(torch.from_numpy(changed)[None, None], frame, side)[0, 0].numpy()
+    known = np.asarray(1 - np.clip(np.maximum(unknown, other), 0, 1), np.float32)
+    if known.max() <= 0:
+        return photo, changed
+    image = np.asarray(crop_image(photo, frame, side) / 255, np.float32)
+    filled = np.clip(push_pull(image, known), 0, 1)
+    # Up to the crop's border, into which the edit fades; feathering softens inwards.
+    mask = np.asarray(cv2.dilate(unknown, disc(max(1, round(0.004 * side)))), np.float32)
+    found, applied = paste_back(photo, filled, mask, frame, feather_radius=0.006 * side)
+    return found, np.maximum(changed, applied)
+
+
+def _wide(target: LocatedFace, side: int) -> Similarity:
+    """Maps a wider crop of ``side`` px about the same middle to the photo."""
+    size = target.representation.crop_size
+    shift = size / 2 * (1 - _WIDER)
+    wider = Similarity.from_parts(scale=_WIDER * size / side, shift=(shift, shift))
+    return target.photo_from_crop.compose(wider)
+
+
+def _cut_off(target: LocatedFace, frame: Similarity, parser: Extractor) -> NDArray[np.bool_]:
+    """Hair and hat of the head in the crop that lie beyond it, ``(S, S)`` of the wider crop."""
+    size = target.representation.crop_size
+    pixels = np.asarray(crop_image(target.photo, frame, size), np.float32)
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None] / 127.5 - 1
+    image = image.to(target.crop)
+    points = (target.representation.landmarks - size / 2) / _WIDER + size / 2
+    labels = parser(image, {"landmarks": points})["parsing"][0].cpu().numpy()
+    goes = np.isin(labels, _GOES).astype(np.uint8)
+    low, high = (round(size / 2 * (1 + sign / _WIDER)) for sign in (-1, 1))
+    inside = np.zeros(goes.shape, bool)
+    inside[low:high, low:high] = True
+    _, pieces = cv2.connectedComponents(goes)
+    own = np.unique(pieces[inside & (goes > 0)])
+    return np.isin(pieces, own[own > 0]) & ~inside

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hat that is taller than the crop goes as a whole with the head that wears it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import facex
+
+
+def above(face: facex.FaceRepresentation, picture: Image.Image) -> NDArray[np.uint8]:
+    """What a picture shows above the face's crop."""
+    matrix = face.photo_from_crop[0].numpy()
+    top = round(float((matrix @ np.array([face.crop_size / 2, 0, 1]))[1]))
+    assert top > 10, "the photo shows something above the crop"
+    return np.asarray(picture)[: top - 4]
+
+
+def test_what_the_crop_cuts_off_of_a_hat_goes_with_the_head(
+    mini: facex.FaceX, astronaut: Image.Image, hopper: Image.Image
+) -> None:
+    (face,) = mini.decompose(hopper)
+    before = above(face, hopper)
+    hat = before.min(-1) > 170  # the white of a cap, before a blue wall and a flag
+    hat[:, :180] = False
+    assert hat.sum() > 200
+    whole = mini.head_swap(astronaut, hopper)
+    after = above(face, whole.image)
+    assert after[hat].min(-1).mean() < before[hat].min(-1).mean() - 50
+    mask = above(face, Image.fromarray(np.asarray(whole.mask)))
+    assert (mask[hat] > 0).mean() > 0.95
+    # A face alone touches nothing there.
+    np.testing.assert_array_equal(above(face, mini.swap(astronaut, hopper).image), before)
