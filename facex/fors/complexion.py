@@ -45,21 +45,19 @@ def tone_of(colours: ColourMap | None) -> ColourMap | None:
     return colours.rest()
 
 
-def bare_skin(
-    masks: Mapping[Region, Floats], picture: FacePicture, toned: frozenset[Region]
-) -> Floats:
+def bare_skin(masks: Mapping[Region, Floats], between: Floats, toned: frozenset[Region]) -> Floats:
     """Where a picture shows bare skin beside its face.
 
     Args:
         masks: of its regions, ``(S, S)``.
-        picture: the picture.
+        between: of its skin among hair (:func:`skin_in_hair`).
         toned: the regions that are skin.
 
     Returns:
         ``(S, S)`` in [0, 1], fading towards the border of the crop.
     """
     nothing = np.zeros_like(masks[Region.SKIN])
-    bare = sum((masks[region] for region in toned), nothing) + _between_hair(masks, picture)
+    bare = sum((masks[region] for region in toned), nothing) + between
     return np.asarray(np.minimum(bare, 1) * _frame(len(nothing)), np.float32)
 
 
@@ -78,7 +76,7 @@ def into_hair(
     before: Floats,
     skin: Floats,
     masks: Mapping[Region, Floats],
-    picture: FacePicture,
+    between: Floats,
 ) -> Floats:
     """Skin among hair in the colour of the skin beside it: a hairline has no rim of another tone.
 
@@ -87,12 +85,12 @@ def into_hair(
         before: the same without.
         skin: ``(S, S)`` in [0, 1], where the image shows skin.
         masks: of the regions of the picture that the hair is part of, of any size.
-        picture: that picture.
+        between: of its skin among hair (:func:`skin_in_hair`), of that size.
     """
     size = len(skin)
     own, hair = (
         resized(np.asarray(np.minimum(part, 1), np.float32), size)
-        for part in (sum(masks[region] for region in SKIN), _between_hair(masks, picture))
+        for part in (sum(masks[region] for region in SKIN), between)
     )
     both = np.asarray(np.clip(skin, 0, 1) * (own > 0.95), np.float32)
     if not both.any():
@@ -117,8 +115,16 @@ def through_glasses(image: Floats, relit: Floats, colours: ColourMap) -> Floats:
     return np.asarray(frame + (relit - frame) * share[..., None], np.float32)
 
 
-def _between_hair(masks: Mapping[Region, Floats], picture: FacePicture) -> Floats:
-    """Skin among what is called hair, along the hairline: a pixel's share, by its colour."""
+def skin_in_hair(masks: Mapping[Region, Floats], picture: FacePicture) -> Floats:
+    """Skin among what is called hair, along the hairline: a pixel's share, by its colour.
+
+    Args:
+        masks: of the picture's regions, ``(S, S)``.
+        picture: the picture.
+
+    Returns:
+        ``(S, S)`` in [0, 1].
+    """
     size = picture.crop_size
     hair = masks[Region.HAIR]
     skin = np.minimum(sum((masks[region] for region in SKIN), np.zeros_like(hair)), 1)

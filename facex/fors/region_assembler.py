@@ -23,6 +23,7 @@ from facex.fors.complexion import (
     SKIN,
     bare_skin,
     into_hair,
+    skin_in_hair,
     through_glasses,
     tone_of,
     toned,
@@ -141,6 +142,7 @@ class RegionAssembler:
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._own: Floats | None = None
+        self._between: Floats | None = None
         self._heads: dict[str, Floats] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
@@ -184,8 +186,8 @@ class RegionAssembler:
                 image, known = fill_rest(image, known, painted.front, target, head)
             else:
                 image = fill_face(image, known, skin + jaw, points)
-                if self.in_place:
-                    image = into_hair(image, own, skin + jaw, self.masks[TARGET], self.target)
+                if self.in_place and self._between is not None:
+                    image = into_hair(image, own, skin + jaw, self.masks[TARGET], self._between)
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = self._place(size)
@@ -354,7 +356,8 @@ class RegionAssembler:
         tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
         if tone is not None and self.plan.toned:
             masks = self.masks[TARGET]
-            self.bare = bare_skin(masks, self.target, self.plan.toned)
+            self._between = skin_in_hair(masks, self.target)
+            self.bare = bare_skin(masks, self._between, self.plan.toned)
             self._own = toned(self.target.pixels, self.bare, masks, tone)
 
     def _pixels(self, name: str) -> Floats:

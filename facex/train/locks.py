@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.beard import beardedness
+from facex.fors.region_masks import disc
 from facex.geometry.topology import region_polygon_mask
+from facex.train.relabel import UNSURE
 from facex.types import PARSING_CLASSES
 
 Labels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-UNSURE: Final = 255
 _SKIN, _HAIR = (PARSING_CLASSES.index(name) for name in ("skin", "hair"))
 _FACE: Final = [
     PARSING_CLASSES.index(name)
@@ -54,7 +55,7 @@ def without_locks(image: NDArray[np.uint8], label: Labels, points: NDArray[np.fl
     skin, hair = label == _SKIN, label == _HAIR
     solid = np.isin(label, [*_FACE, UNSURE]).astype(np.uint8)
     inside = skin & (cv2.distanceTransform(solid, cv2.DIST_L2, 5) > _INSIDE * side)
-    core = cv2.erode(hair.astype(np.uint8), _disc(0.012 * side)) > 0
+    core = cv2.erode(hair.astype(np.uint8), disc(round(0.012 * side))) > 0
     if min(inside.sum(), core.sum()) < _LEAST * label.size:
         return label
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -62,13 +63,13 @@ def without_locks(image: NDArray[np.uint8], label: Labels, points: NDArray[np.fl
     near = np.minimum.reduce(
         [np.linalg.norm(lab - _colour(lab, core, r * side), axis=-1) for r in _REACH]
     )
-    there = skin & (cv2.dilate(hair.astype(np.uint8), _disc(_FAR * side)) > 0)
+    there = skin & (cv2.dilate(hair.astype(np.uint8), disc(round(_FAR * side))) > 0)
     sure, maybe = (
         there & (near < ratio * away) & (away > least) for ratio, least in (_SURE, _MAYBE)
     )
     sure = _grown_from(hair, sure)
     # A lock is surrounded by a mixture.
-    around = cv2.dilate(sure.astype(np.uint8), _disc(2)) > 0
+    around = cv2.dilate(sure.astype(np.uint8), disc(2)) > 0
     found = np.where(skin & (_grown_from(hair, maybe | sure) | around), np.uint8(UNSURE), label)
     jaw = region_polygon_mask(np.asarray(points), "beard", side) > 0
     seen = [np.asarray(skin & ~around & part, np.float32) for part in (~jaw, jaw)]
@@ -88,13 +89,7 @@ def _colour(lab: Floats, part: NDArray[np.bool_], reach: float) -> Floats:
 
 def _grown_from(hair: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pieces of a part that touch hair; single pixels are left out."""
-    opened = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, _disc(1))
+    opened = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, disc(1))
     _, pieces = cv2.connectedComponents(opened, connectivity=8)
-    touching = np.unique(pieces[(cv2.dilate(hair.astype(np.uint8), _disc(2)) > 0) & (opened > 0)])
+    touching = np.unique(pieces[(cv2.dilate(hair.astype(np.uint8), disc(2)) > 0) & (opened > 0)])
     return np.isin(pieces, touching[touching > 0])
-
-
-def _disc(radius: float) -> Labels:
-    radius = max(1, int(radius))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(kernel, np.uint8)

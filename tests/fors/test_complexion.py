@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facex.fors.complexion import SKIN, into_hair, through_glasses
+from facex.fors.complexion import SKIN, into_hair, skin_in_hair, through_glasses
 from facex.fors.region_masks import region_masks
 from facex.fors.relight import match_light
 from facex.types import PARSING_CLASSES, Region
@@ -49,7 +49,7 @@ def test_skin_that_shows_through_hair_goes_with_the_face_and_hair_stays() -> Non
     pixels[rim] = np.array(BROWN, np.float32) * 0.8 + 0.01
     shorn = dataclasses.replace(target, image=pixels)
     paler = pixels + (np.array(PALE, np.float32) - BROWN) * skin[..., None]
-    shown = into_hair(paler, pixels, skin, masks, shorn)
+    shown = into_hair(paler, pixels, skin, masks, skin_in_hair(masks, shorn))
     gained = (shown - pixels).mean(-1)
     assert gained[rim].mean() > 0.1
     far = hair & (cv2.dilate((skin > 0.1).astype(np.uint8), np.ones((17, 17))) == 0)

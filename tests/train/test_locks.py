@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facex.train.locks import UNSURE, without_locks
+from facex.train.locks import without_locks
+from facex.train.relabel import UNSURE
 from facex.types import PARSING_CLASSES
 from tests.fors import made_up
 
