@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
-from facex.fors.region_masks import disc, resized
+from facex.fors.region_masks import disc, reaching, resized
 from facex.imaging.paste import paste_back
+from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image
 from facex.locate import LocatedFace
 from facex.types import PARSING_CLASSES
@@ -75,24 +76,18 @@ def clear_beyond(
 
 def _wide(target: LocatedFace, side: int) -> Similarity:
     """Maps a wider crop of ``side`` px about the same middle to the photo."""
-    size = target.representation.crop_size
-    shift = size / 2 * (1 - _WIDER)
-    wider = Similarity.from_parts(scale=_WIDER * size / side, shift=(shift, shift))
-    return target.photo_from_crop.compose(wider)
+    shift = side / 2 * (1 - _WIDER)
+    return target.frame(side).compose(Similarity.from_parts(scale=_WIDER, shift=(shift, shift)))
 
 
 def _cut_off(target: LocatedFace, frame: Similarity, parser: Extractor) -> NDArray[np.bool_]:
     """Hair and hat of the head in the crop that lie beyond it, ``(S, S)`` of the wider crop."""
     size = target.representation.crop_size
-    pixels = np.asarray(crop_image(target.photo, frame, size), np.float32)
-    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None] / 127.5 - 1
-    image = image.to(target.crop)
+    image = to_tensor(crop_image(target.photo, frame, size)).to(target.crop)
     points = (target.representation.landmarks - size / 2) / _WIDER + size / 2
     labels = parser(image, {"landmarks": points})["parsing"][0].cpu().numpy()
     goes = np.isin(labels, _GOES).astype(np.uint8)
     low, high = (round(size / 2 * (1 + sign / _WIDER)) for sign in (-1, 1))
     inside = np.zeros(goes.shape, bool)
     inside[low:high, low:high] = True
-    _, pieces = cv2.connectedComponents(goes)
-    own = np.unique(pieces[inside & (goes > 0)])
-    return np.isin(pieces, own[own > 0]) & ~inside
+    return reaching(goes, inside) & ~inside

@@ -351,9 +351,7 @@ def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
     # A piece begins at the outline; freckles and wrinkles do not.
     foreign = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, disc(1))
     outline = (face > 0) & (cv2.erode(solid, disc(round(size * 0.008))) == 0)
-    _, pieces = cv2.connectedComponents(foreign, connectivity=8)
-    begun = np.unique(pieces[outline & (foreign > 0)])
-    kept = np.isin(pieces, begun[begun > 0]).astype(np.float32)
+    kept = reaching(foreign, outline).astype(np.float32)
     # A piece is surrounded by a mixture.
     return np.asarray(cv2.blur(cv2.dilate(kept, disc(round(size * 0.008))), (3, 3)), np.float32)
 
@@ -394,6 +392,13 @@ def _near_face(landmarks: Points, size: int) -> Floats:
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(oval - 0.5).astype(np.int32)), 1)
     return mask.astype(np.float32)
+
+
+def reaching(part: NDArray[np.uint8], place: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected pieces of a part ``(S, S)`` that reach a place."""
+    _, pieces = cv2.connectedComponents(part, connectivity=8)
+    there = np.unique(pieces[place])
+    return np.isin(pieces, there[there > 0])
 
 
 def grow(mask: Floats, radius: int) -> Floats:

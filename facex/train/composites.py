@@ -111,9 +111,8 @@ class CompositeMaker:
         return self.embed(align_for_identity(face / 2 + 0.5, landmarks))[0]
 
     def _repair(self, number: int, *, put: bool) -> Row:
-        chosen = (
-            int(self.maker.rng.choice(len(_PUT), p=np.array(_PUT) / sum(_PUT))) if put else None
-        )
+        kinds = np.array(_PUT) / sum(_PUT)
+        chosen = int(self.maker.rng.choice(len(kinds), p=kinds)) if put else None
         sample = self.maker.sample(kind=chosen)
         row = sample["row"]
         kind = PLANS[sample["kind"]][0]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.beard import beardedness
-from facex.fors.region_masks import disc
+from facex.fors.region_masks import disc, reaching
 from facex.geometry.topology import region_polygon_mask
 from facex.train.relabel import UNSURE
 from facex.types import PARSING_CLASSES
@@ -90,6 +90,5 @@ def _colour(lab: Floats, part: NDArray[np.bool_], reach: float) -> Floats:
 def _grown_from(hair: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pieces of a part that touch hair; single pixels are left out."""
     opened = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, disc(1))
-    _, pieces = cv2.connectedComponents(opened, connectivity=8)
-    touching = np.unique(pieces[(cv2.dilate(hair.astype(np.uint8), disc(2)) > 0) & (opened > 0)])
-    return np.isin(pieces, touching[touching > 0])
+    beside = cv2.dilate(hair.astype(np.uint8), disc(2)) > 0
+    return reaching(np.asarray(opened, np.uint8), beside)
