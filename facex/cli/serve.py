@@ -120,11 +120,14 @@ def _serve(
     check_dtype_name(dtype or defaults.dtype)
     if data is not None and data.exists() and not data.is_dir():
         raise OptionError(f"{data} is a file, but --data wants a folder")
+    from facex.server.nudity import can_look
     from facex.server.run import serve as run_service
     from facex.server.settings import ServiceSettings
 
     def ready(address: str) -> None:
         Reporter().say(f"FaceX is at {address}  (Ctrl-C ends it)")
+        if not can_look():
+            Reporter().say("Nude bodies are not looked for: pip install 'facex[nudity]' adds that.")
 
     _sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=f"{_PASSING}{os.getpid()}-") as passing:

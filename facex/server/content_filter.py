@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What content filters are, and the one that FaceX brings: faces that look like a child's.
+"""What content filters are, and the two of FaceX: faces that look like a child's, nude bodies.
 
-What it catches and misses stands in ``POLICY.md``. Nudity is not looked for.
+What they catch and miss stands in ``POLICY.md``. Nudity is looked for where the extra ``nudity`` is
+installed (`facex.server.nudity`).
 
 Other packages may bring filters through the entry-point group ``facex.content_filters``::
 
@@ -22,6 +23,7 @@ from facex.errors import OptionError
 from facex.imaging.read import Photo
 from facex.locate import LocatedFace
 from facex.server.age import LEAST_YEARS, years_of
+from facex.server.nudity import LooksClothed, can_look
 from facex.server.refusals import Refused
 
 ENTRY_POINTS: Final = "facex.content_filters"
@@ -76,12 +78,12 @@ def check_faces(faces: Iterable[LocatedFace], filters: Sequence[FaceFilter]) -> 
 
 
 def installed_filters() -> tuple[ContentFilter, ...]:
-    """All filters of this environment.
+    """All filters of whole photos of this environment.
 
     Raises:
         OptionError: one of them cannot be loaded; serving without it would be a silent hole.
     """
-    found = []
+    found: list[ContentFilter] = [LooksClothed()] if can_look() else []
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             found.append(entry.load()())

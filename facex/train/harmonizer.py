@@ -61,7 +61,7 @@ class HarmonizerConfig(BaseModel):
         weight_decay: of AdamW.
         ema: decay of the averaged weights.
         widths: of the network.
-        blocks: of the network.
+        blocks: of the network; more than ``start`` has are added to it and change nothing at first.
         tone: of the network.
         window: side of the random window in which LPIPS is taken, about the eyes and mouth or
             anywhere in the edit.
@@ -156,7 +156,7 @@ class HarmonizerTrainer:
         self.model: Harmonizer = (
             Harmonizer(config.widths, config.blocks, tone=config.tone)
             if start is None
-            else load_network(Harmonizer, start)
+            else _deepened(load_network(Harmonizer, start), config.blocks)
         )
         self.model.train().to(memory_format=torch.channels_last)
         self.critic = Discriminator()
@@ -370,6 +370,20 @@ class HarmonizerTrainer:
         faulty = {**batch, "composite": disharmonize(batch, np.random.default_rng(0))}
         rows = [faulty["composite"], self._harmonized(faulty), batch["truth"]]
         write_sheet(rows, self.config.out / "sheet.png")
+
+
+def _deepened(model: Harmonizer, blocks: tuple[int, ...]) -> Harmonizer:
+    """The network with at least so many blocks a level; what it does stays the same."""
+    config = model.config
+    grown = tuple(max(pair) for pair in zip(config["blocks"], blocks, strict=True))
+    if grown == tuple(config["blocks"]):
+        return model
+    deeper = Harmonizer(
+        config["widths"], grown, config["heads"], config["fold"], tone=config["tone"]
+    )
+    # A new block's last convolution is zero.
+    deeper.load_state_dict(model.state_dict(), strict=False)
+    return deeper
 
 
 def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,10 +13,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from facex.errors import OptionError
-from facex.imaging.read import Photo
+from facex.imaging.read import Photo, read_photo
 from facex.safety.provenance import read_xmp
 from facex.safety.verify import verify_image
 from facex.server.app import create_app
+from facex.server.content_filter import check_content, installed_filters
+from facex.server.nudity import LooksClothed
 from facex.server.refusals import Refused
 from facex.server.settings import ServiceSettings
 from tests.server.talk import TOKEN, MakeService, png, upload
@@ -208,6 +210,30 @@ def test_a_content_filter_sees_every_upload(make_service: MakeService, tmp_path:
         reply = client.post(f"{API}/photos", files=files)
         assert (reply.status_code, reply.json()["error"]) == (422, "ContentRefused")
         assert client.get(f"{API}/photos").json() == []
+
+
+@pytest.mark.parametrize(
+    ("part", "score", "refused"),
+    [
+        ("BUTTOCKS_EXPOSED", 0.6, True),
+        ("BUTTOCKS_EXPOSED", 0.3, False),
+        ("MALE_BREAST_EXPOSED", 0.9, False),
+        ("FEMALE_BREAST_COVERED", 0.9, False),
+    ],
+)
+def test_what_of_a_nude_body_is_refused(part: str, score: float, refused: bool) -> None:
+    ask = LooksClothed(lambda picture: [{"class": part, "score": score, "box": [0, 0, 9, 9]}])
+    reason = ask(read_photo(Image.new("RGB", (32, 32))))
+    assert (reason is not None) == refused
+
+
+def test_dressed_people_pass_the_look_for_nudity(
+    astronaut: Image.Image, hopper: Image.Image
+) -> None:
+    filters = [each for each in installed_filters() if each.name == "looks-clothed"]
+    assert len(filters) == 1
+    check_content(read_photo(astronaut), filters)
+    check_content(read_photo(hopper), filters)
 
 
 def test_a_crowd_and_too_many_masks_are_refused(
