@@ -22,7 +22,8 @@ _WIDE: Final = 4
 """How many times wider the surroundings are by which a difference is odd."""
 _ODD: Final = 0.15
 """Difference from the surroundings, RGB in [0, 1], beyond which it counts little."""
-
+_BRIGHTEST: Final = 0.99
+"""Quantile of the smooth brightness of what is known that what is lent may reach."""
 _FLOOR: Final = 0.1
 """Brightness, of 1, that is added to all before factors are compared: black has none."""
 _TINT: Final = 0.08
@@ -81,11 +82,24 @@ def borrow(
         both = known * usable * match
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
-        filled = lit(lender, smooth_gain(image, lender, both))
+        gain = smooth_gain(image, lender, both)
+        filled = lit(lender, _no_brighter(gain, lender, image, both))
     blend = (known / np.maximum(known + lent, 1e-4))[..., None]
     blend = np.where(lent[..., None] > 0, blend, np.float32(1))
     mixed = image * blend + filled * (1 - blend)
     return mixed.astype(np.float32), np.asarray(known + lent * trust, np.float32)
+
+
+def _no_brighter(gain: Floats, lender: Floats, image: Floats, both: Floats) -> Floats:
+    """A gain that makes a lender nowhere brighter, smoothly, than what it is lent to.
+
+    One that is continued into a hole meets brighter skin there than where it was found.
+    """
+    sigma = both.shape[0] * _SMOOTH
+    seen, _ = _weighted_mean(image, both, sigma)
+    most = float(np.quantile(seen[both > 0.5 * both.max()].mean(-1), _BRIGHTEST))
+    light = cv2.GaussianBlur(((lender + np.float32(_FLOOR)) * gain).mean(-1), (0, 0), sigma)
+    return np.asarray(gain * np.minimum((most + _FLOOR) / light, 1)[..., None], np.float32)
 
 
 def smooth_gain(image: Floats, lender: Floats, both: Floats) -> Floats:

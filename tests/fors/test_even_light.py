@@ -49,6 +49,23 @@ def test_a_face_in_even_light_and_all_that_is_no_face_stay() -> None:
     assert side[4, 4] == pytest.approx(1)
 
 
+def test_a_hue_that_clothes_throw_on_a_jaw_goes_and_lightness_stays() -> None:
+    picture = lit(0.0)
+    skin = picture.pixels * np.float32([1.1, 0.85, 0.75])
+    thrown = np.ones_like(skin)
+    thrown[SIZE // 2 + 10 :] = [0.7, 0.9, 1.6]
+    plain, blue = (
+        FacePicture(np.clip(x, 0, 1), picture.landmarks, picture.parsing, SIZE)
+        for x in (skin, skin * thrown)
+    )
+    place = (slice(SIZE // 2 + 16, SIZE // 2 + 22), slice(SIZE // 2 - 4, SIZE // 2 + 5))
+    before, after = (x[place].mean((0, 1)) for x in (blue.pixels, evened(blue)))
+    assert before[2] > 1.3 * before[0]
+    assert after[2] < 1.02 * after[0]
+    assert after.mean() == pytest.approx(before.mean(), rel=0.15)
+    assert evened(plain) == pytest.approx(plain.pixels, abs=2e-3)
+
+
 def test_another_size_gets_the_light_that_was_found() -> None:
     small, large = EvenLight(), EvenLight()
     small.pixels("source", lit(0.6))

@@ -207,3 +207,17 @@ def test_lent_skin_that_darkens_gets_no_deeper_colour_beside_a_bright_border() -
     tint = filled[:, 2:10].mean((0, 1))
     assert tint.mean() < 0.6 * skin.mean()
     np.testing.assert_allclose(tint / tint.mean(), skin / skin.mean(), atol=0.08)
+
+
+def test_lent_skin_is_nowhere_brighter_than_what_it_is_lent_to() -> None:
+    """The lender's bright forehead is multiplied by a factor that its darker cheeks told."""
+    size = 64
+    skin = np.array([0.7, 0.5, 0.4], np.float32)
+    image = np.broadcast_to(skin, (size, size, 3)).copy()
+    lender = image * 0.6
+    lender[:20] = skin
+    known = np.ones((size, size), np.float32)
+    known[:24] = 0
+    whole = np.ones_like(known)
+    found, _ = borrow(image, known, np.asarray(lender, np.float32), whole, 0.5, match=whole)
+    assert found[:14].mean() == pytest.approx(float(skin.mean()), abs=0.03)

@@ -319,14 +319,17 @@ def test_the_same_reference_at_every_resolution() -> None:
 
 
 def test_a_dark_source_takes_the_light_of_the_target() -> None:
-    bright = made_up.textured(2)
+    shades = 0.6 + 0.8 * made_up.textured(2).mean(-1, keepdims=True)
+    bright = np.clip(np.float32([0.8, 0.6, 0.5]) * shades, 0, 1)
     source, target = made_up.picture(bright * 0.7), made_up.picture(bright)
     found = assembled(plan_of(**SWAP, edit=["face"]), source, target)
     own = assembled(plan_of(**SWAP, edit=["face"], light="source"), source, target)
     skin = inner(target, Region.SKIN, Region.NOSE, Region.BEARD, rim=3)
     wanted = target.pixels[skin].mean()
-    assert abs(own.image[skin].mean() - wanted) > 0.1
-    assert abs(found.image[skin].mean() - wanted) < 0.05
+    left, taken = (abs(x.image[skin].mean() - wanted) for x in (own, found))
+    assert left > 0.1
+    # The rest may be complexion.
+    assert taken < 0.4 * left
 
 
 def test_equal_light_changes_nothing_and_too_little_skin_says_nothing() -> None:
