@@ -80,6 +80,9 @@ def run(
     embedder: Embedders = None,
     features: Features = None,
     split: Split = "dev",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Processes that share the work.")
+    ] = 1,
     force: Force = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -93,6 +96,7 @@ def run(
     from facex.evaluate.protocols import cases_of, choose_protocols
     from facex.evaluate.run import Runner
     from facex.evaluate.store import Store, code_digest, identity_of
+    from facex.evaluate.workers import Setup, fill_store
 
     reporter = Reporter(quiet=quiet, debug=debug)
     chosen = choose_protocols(protocol or ["all"])
@@ -120,6 +124,12 @@ def run(
     store = Store(out, made_of, force=force)
     with reporter.bars(1) as bars:
         runner = Runner(face_set, judge, store, editor, bars.step)
+        if jobs > 1:
+            setup = Setup(
+                faces, split, out, made_of, model, steps, seed, teachers,
+                tuple(embedder or ()), features,
+            )  # fmt: skip
+            fill_store(runner, setup, lists, count, jobs)
         results = [runner.run(item, count, found) for item, found in lists]
     return _report(reporter, runner, results, about, out)
 

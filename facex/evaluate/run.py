@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Final
 
 import cv2
@@ -41,6 +42,11 @@ _LIGHT: Final = {"pictures", "identity", "style", "distribution", "same_person"}
 Progress = Callable[[int, int, str], None]
 
 
+def _lent_roles(protocol: Protocol) -> list[str]:
+    """Roles among whose pictures a person is looked for."""
+    return [TARGET, *(role for role, who in protocol.pictures.items() if who != "self")]
+
+
 def _silent(done: int, total: int, what: str) -> None:
     return None
 
@@ -68,8 +74,49 @@ class Runner:
     def __post_init__(self) -> None:
         text = json.dumps([self.judge.names, self.judge.digest, MEASURE_VERSION], sort_keys=True)
         self._tag = hashlib.sha256(text.encode()).hexdigest()[:8]
-        self._faces_read = self.store.readings(f"faces-{self._tag}")
-        self._gallery_read = self.store.readings(f"gallery-{self._tag}")
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Take the readings of faces from the store, where another process may have put some."""
+        self._faces_read = self.store.readings(self._file(light=False))
+        self._gallery_read = self.store.readings(self._file(light=True))
+
+    def unread(
+        self, lists: Iterable[tuple[Protocol, Sequence[Case]]], limit: int | None, *, light: bool
+    ) -> list[str]:
+        """Names of the faces that protocols need and nobody has read.
+
+        Args:
+            lists: protocols and their whole lists.
+            limit: as for :meth:`run`.
+            light: for retrieval and distributions, which take whole lists and all faces;
+                otherwise those of the measured cases.
+        """
+        names: set[str] = set()
+        for protocol, cases in lists:
+            if not light:
+                names |= {name for case in cases[:limit] for name in case.faces.values()}
+                continue
+            if "identity" in protocol.metrics:
+                roles = _lent_roles(protocol)
+                names |= {case.faces[role] for case in cases for role in roles}
+            if any(self._network_for(metric(name)) for name in protocol.metrics):
+                names |= set(self.faces.names)
+        return sorted(names - (self._gallery_read if light else self._faces_read).keys())
+
+    def keep(self, names: Sequence[str], readings: Sequence[Reading], *, light: bool) -> None:
+        """Take over what another process has read."""
+        known = self._gallery_read if light else self._faces_read
+        known.update(zip(names, readings, strict=True))
+        self.store.save_readings(self._file(light=light), known)
+
+    def _network_for(self, module: ModuleType) -> str | None:
+        """By which network a metric holds all results against all faces; None: by none."""
+        network = self.judge.features
+        return network.name if network is not None and hasattr(module, "compare") else None
+
+    def _file(self, *, light: bool) -> str:
+        return f"{'gallery' if light else 'faces'}-{self._tag}"
 
     def run(
         self, protocol: Protocol, limit: int | None = None, cases: Sequence[Case] | None = None
@@ -88,7 +135,7 @@ class Runner:
         making = time.perf_counter() - start
         good = [case for case in chosen if case.key not in failed]
         galleries = self._galleries(protocol, whole)
-        self._read_faces({name for case in good for name in case.faces.values()})
+        self._read({name for case in good for name in case.faces.values()}, light=False)
         systems: dict[str, SystemResult] = {}
         readings: dict[str, dict[str, Reading]] = {}
         for system in (OURS, *protocol.baselines):
@@ -183,9 +230,8 @@ class Runner:
     def _galleries(self, protocol: Protocol, whole: Sequence[Case]) -> dict[str, Gallery]:
         if "identity" not in protocol.metrics:
             return {}
-        roles = [TARGET, *(r for r, who in protocol.pictures.items() if who != "self")]
-        members = {role: [case.faces[role] for case in whole] for role in roles}
-        self._read_gallery({name for names in members.values() for name in names})
+        members = {role: [c.faces[role] for c in whole] for role in _lent_roles(protocol)}
+        self._read({name for names in members.values() for name in names}, light=True)
         return {role: self._gallery(names) for role, names in members.items()}
 
     def _gallery(self, names: Sequence[str]) -> Gallery:
@@ -196,22 +242,14 @@ class Runner:
             {key.removeprefix(PREFIX): np.stack([row[key] for row in rows]) for key in keys},
         )
 
-    def _read_gallery(self, names: Iterable[str]) -> None:
-        self._read(sorted(names), self._gallery_read, f"gallery-{self._tag}", light=True)
-
-    def _read_faces(self, names: Iterable[str]) -> None:
-        self._read(sorted(names), self._faces_read, f"faces-{self._tag}", light=False)
-
-    def _read(
-        self, names: Sequence[str], known: dict[str, Reading], file: str, *, light: bool
-    ) -> None:
-        missing = [name for name in names if name not in known]
+    def _read(self, names: Iterable[str], *, light: bool) -> None:
+        known = self._gallery_read if light else self._faces_read
+        missing = [name for name in sorted(names) if name not in known]
         for part in in_chunks(len(missing), 64):
             self.progress(part.start, len(missing), "reading faces")
             chunk = missing[part]
             found = self.judge.read([self.faces.image(name) for name in chunk], light=light)
-            known.update(zip(chunk, found, strict=True))
-            self.store.save_readings(file, known)
+            self.keep(chunk, found, light=light)
 
     def _measure(
         self,
@@ -296,12 +334,12 @@ class Runner:
             module = metric(name)
             if hasattr(module, "summarise"):
                 found |= module.summarise(list(records.values()))
-            if hasattr(module, "compare") and self.judge.features is not None:
-                self._read_gallery(self.faces.names)
+            network = self._network_for(module)
+            if network is not None:
+                self._read(self.faces.names, light=True)
                 outputs = [r["features"] for r in readings.values()]
                 real = [self._gallery_read[n]["features"] for n in self.faces.names]
                 if len(outputs) > 1:
-                    network = self.judge.features.name
                     found |= module.compare(np.stack(outputs), np.stack(real), network)
         return found
 

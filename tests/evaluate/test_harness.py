@@ -116,6 +116,23 @@ def test_what_is_done_is_not_done_again(
     assert numbers(whole) == before
 
 
+def test_two_processes_measure_what_one_does(
+    tmp_path: Path, faces: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, again = Judge.read, []
+    monkeypatch.setattr(Judge, "read", lambda *a, **k: (again.append(a), read(*a, **k))[1])
+    assert evaluate(faces, tmp_path / "out", "--jobs", "2") == 0
+    # All was read by the others.
+    assert not again
+    one, two = numbers(whole), numbers(tmp_path / "out")
+    assert one.keys() == two.keys()
+    for name, protocol in one.items():
+        for measure, value in protocol["systems"]["ours"].items():
+            found = two[name]["systems"]["ours"][measure]["value"]
+            # Threads may add in another order.
+            assert found == pytest.approx(value["value"], rel=0.02, abs=0.05), measure
+
+
 @pytest.mark.parametrize("name", CHOSEN)
 def test_our_own_pictures_taken_in_have_the_very_numbers(
     tmp_path: Path, faces: Path, whole: Path, name: str
