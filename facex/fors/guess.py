@@ -157,7 +157,12 @@ def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.flo
 
 
 def fill_rest(
-    image: Floats, known: Floats, front: Floats, target: Floats, head: Floats
+    image: Floats,
+    known: Floats,
+    front: Floats,
+    target: Floats,
+    head: Floats,
+    neck: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Floats]:
     """Fill what is left: where the head was, from around the head; on it, from the head.
 
@@ -167,6 +172,7 @@ def fill_rest(
         front: ``(S, S)``, the result's head.
         target: ``(S, S, 3)``, the target as it was.
         head: ``(S, S)``, the target's head as it was.
+        neck: ``(S, S)``, where a neck goes on behind the head, and ``(S, S, 3)``, its colours.
 
     Returns:
         The image and how far it is known now: what is behind a head is guessed.
@@ -192,6 +198,9 @@ def fill_rest(
     if ground.sum() < 1:
         return filled, known
     behind = push_pull(target, ground)
+    if neck is not None:
+        column, colours = neck
+        behind = behind + (colours - behind) * column[..., None]
     filled = filled + (behind - filled) * share[..., None]
     return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)
 

@@ -38,6 +38,7 @@ from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
+from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.outline import without_ground
 from facex.fors.portrait import bare_of, fill_from_components
@@ -183,7 +184,8 @@ class RegionAssembler:
             image, known = open_mouth(image, known, edit, skin, points)
             if Region.HAIR in self.plan.edit:
                 head = resized(head_of(self.masks[TARGET]), size)
-                image, known = fill_rest(image, known, painted.front, target, head)
+                neck = self._neck(image, known, painted.regions)
+                image, known = fill_rest(image, known, painted.front, target, head, neck)
             else:
                 image = fill_face(image, known, skin + jaw, points)
                 if self.in_place and self._between is not None:
@@ -251,6 +253,18 @@ class RegionAssembler:
         image, cover = self.features.paint(image, cover, regions)
         return _Painted(image, cover, 1 - behind, regions)
 
+    def _neck(
+        self, image: Floats, known: Floats, regions: Mapping[Region, Floats]
+    ) -> tuple[Floats, Floats]:
+        """Where the target's neck is behind its head, and its colours."""
+        size = image.shape[0]
+        points = scale_points(self.target.landmarks, size / self._crop)
+        column = neck_column(points, resized(self.masks[TARGET][Region.NECK], size))
+        neck, skin = (
+            known * regions.get(r, np.zeros_like(known)) for r in (Region.NECK, Region.SKIN)
+        )
+        return column, fill_neck(image, neck, skin)
+
     @property
     def _crop(self) -> int:
         return self.target.crop_size
@@ -302,7 +316,8 @@ class RegionAssembler:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        outer = name != TARGET and layer[0] in (Region.HAIR, Region.EARS)
+        # A head that moves over its own photo comes before another part of the ground.
+        outer = layer[0] in (Region.HAIR, Region.EARS) or name == TARGET
         pixels = self._head(name) if outer else self._pixels(name)
         image, shown = ready or carried.layer(layer, pixels)
         return self._recolour(name, layer, image), shown
@@ -371,9 +386,13 @@ class RegionAssembler:
         return self.even.pixels(name, self.pictures[name])
 
     def _head(self, name: str) -> Floats:
-        """Another picture's pixels without the ground that its outline is mixed with."""
+        """A picture's pixels without the ground that the outline of its head is mixed with."""
         if name not in self._heads:
-            self._heads[name] = without_ground(self._pixels(name), head_of(self.masks[name]))
+            masks = self.masks[name]
+            body = head_of(masks)
+            if name == TARGET:
+                body = np.minimum(body + masks[Region.NECK] + masks[Region.CLOTH], 1)
+            self._heads[name] = without_ground(self._pixels(name), body)
         return self._heads[name]
 
     def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
