@@ -17,21 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.appearance import SPARE, Appearance
 from facex.fors.brows import mirrored_brow
 from facex.fors.carry import Carried, Shown, carry
-from facex.fors.complexion import (
-    SKIN,
-    bare_skin,
-    into_hair,
-    skin_in_hair,
-    through_glasses,
-    tone_of,
-    toned,
-)
+from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
-from facex.fors.even_light import EvenLight
-from facex.fors.exposure import exposure_of
 from facex.fors.eyes import Look
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import lit, push_pull, smooth_gain
@@ -40,7 +31,6 @@ from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
-from facex.fors.outline import without_ground
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.region_masks import (
     FacePicture,
@@ -49,7 +39,7 @@ from facex.fors.region_masks import (
     resized,
     trim_face,
 )
-from facex.fors.relight import ColourMap, match_light
+from facex.fors.relight import ColourMap
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
@@ -67,8 +57,6 @@ Doubles = NDArray[np.float64]
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
-SPARE: Final = "spare"
-"""Name of a picture that lends skin in place of the target, as training needs it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +111,6 @@ class RegionAssembler:
         portraits: Mapping[str, Floats] | None = None,
     ) -> None:
         self.pictures, self.mask = pictures, mask
-        self.portraits = dict(portraits or {})
         self.plan = plan = with_hat(plan, pictures)
         self.target = pictures[TARGET]
         self.result = np.asarray(result_landmarks, np.float64)
@@ -132,19 +119,14 @@ class RegionAssembler:
         moves = motion.turns_head or motion.changes_expression or motion.turns_eyes
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
-        self.colours: dict[str, ColourMap | None] = {}
-        self.features = FeaturePainter(
-            plan, pictures, self._pixels, self.colours, self.result, self.still, look
-        )
         self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
+        self.looks = looks = Appearance(plan, pictures, self.masks, portraits)
+        self.features = FeaturePainter(
+            plan, pictures, looks.pixels, looks.colours, self.result, self.still, look
+        )
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
         self.in_place = self.still and replaced
         self.things = things_before(self.target) if self.in_place else None
-        self.even = EvenLight()
-        self.bare: Floats | None = None
-        self._own: Floats | None = None
-        self._between: Floats | None = None
-        self._heads: dict[str, Floats] = {}
 
     def assemble(self, size: int | None = None) -> ReferenceImage:
         """Paint the reference at ``size`` px (default: the crop's own size)."""
@@ -152,13 +134,14 @@ class RegionAssembler:
         target = resized(self.target.pixels, size)
         carried = {name: self._carry(name, size) for name in self._origins()}
         faces = self._compare_colours(carried, target)
-        self._tone()
-        own = resized(self._pixels(TARGET), size)
+        looks = self.looks
+        looks.tone()
+        own = resized(looks.pixels(TARGET), size)
         painted = self._paint(own, carried, faces)
         if self.plan.by_mask and self.mask is not None:
             edit = resized(self.mask, size)
         else:
-            before = self.masks[TARGET], self.bare
+            before = self.masks[TARGET], looks.bare
             edit = editable(self.plan, painted.regions, *before, size, moved=not self.still)
             if self.things is not None:
                 edit = edit * (1 - resized(self.things, size))
@@ -169,27 +152,12 @@ class RegionAssembler:
         known = np.where(edit < 1e-3, 1.0, known)
         guessing = self.plan.reference == "warped" and not self.plan.by_mask
         # What is drawn from codes is something to begin with, but nothing that is known.
-        drawn = known if self.portraits else known * (edit < 1e-3)
+        drawn = known if looks.portraits else known * (edit < 1e-3)
         if not guessing:
             known = known * (edit < 1e-3)
         image, known = np.asarray(image, np.float32), np.asarray(known, np.float32)
         if guessing:
-            image, known = fill_pinholes(image, known)
-            skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
-            jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
-            points = self._place(size)
-            if self._lends and ((1 - known) * edit).mean() > LEAST:
-                image, known = mirrored_brow(image, known, points, self.veiled)
-                image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
-            image, known = open_mouth(image, known, edit, skin, points)
-            if Region.HAIR in self.plan.edit:
-                head = resized(head_of(self.masks[TARGET]), size)
-                neck = self._neck(image, known, painted.regions)
-                image, known = fill_rest(image, known, painted.front, target, head, neck)
-            else:
-                image = fill_face(image, known, skin + jaw, points)
-                if self.in_place and self._between is not None:
-                    image = into_hair(image, own, skin + jaw, self.masks[TARGET], self._between)
+            image, known = self._guess(painted, image, known, edit, own, target)
         else:
             if self.plan.by_mask and self.plan.reference == "warped":
                 points = self._place(size)
@@ -200,7 +168,37 @@ class RegionAssembler:
             image = push_pull(image, np.asarray(drawn, np.float32))
         image = np.where(edit[..., None] < 1e-3, target, image)
         geometry = render_position_map(self._place(size), size)
-        return ReferenceImage(image, known, edit, geometry, dict(self.colours))
+        return ReferenceImage(image, known, edit, geometry, dict(looks.colours))
+
+    def _guess(
+        self,
+        painted: _Painted,
+        image: Floats,
+        known: Floats,
+        edit: Floats,
+        own: Floats,
+        target: Floats,
+    ) -> tuple[Floats, Floats]:
+        """Fill what no picture shows; ``own`` is the target in the complexion that it takes on."""
+        size = image.shape[0]
+        image, known = fill_pinholes(image, known)
+        skin = painted.regions.get(Region.SKIN, np.zeros_like(known))
+        jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
+        points = self._place(size)
+        if self._lends and ((1 - known) * edit).mean() > LEAST:
+            image, known = mirrored_brow(image, known, points, self.veiled)
+            image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
+        image, known = open_mouth(image, known, edit, skin, points)
+        if Region.HAIR in self.plan.edit:
+            head = resized(head_of(self.masks[TARGET]), size)
+            neck = self._neck(image, known, painted.regions)
+            image, known = fill_rest(image, known, painted.front, target, head, neck)
+        else:
+            image = fill_face(image, known, skin + jaw, points)
+            between = self.looks.between
+            if self.in_place and between is not None:
+                image = into_hair(image, own, skin + jaw, self.masks[TARGET], between)
+        return image, known
 
     def _paint(
         self, target: Floats, carried: Mapping[str, Carried | None], faces: Mapping[str, Shown]
@@ -318,9 +316,9 @@ class RegionAssembler:
             return target, np.ones(target.shape[:2], np.float32)
         # A head that moves over its own photo comes before another part of the ground.
         outer = layer[0] in (Region.HAIR, Region.EARS) or name == TARGET
-        pixels = self._head(name) if outer else self._pixels(name)
+        pixels = self.looks.outlined(name) if outer else self.looks.pixels(name)
         image, shown = ready or carried.layer(layer, pixels)
-        return self._recolour(name, layer, image), shown
+        return self.looks.recolour(name, layer, image), shown
 
     def _place(self, size: int) -> Doubles:
         """The result's mesh in pixels."""
@@ -350,59 +348,16 @@ class RegionAssembler:
         if self.plan.factors[Factor.LIGHT] != TARGET:
             return faces
         size = target.shape[0]
-        own = sum(resized(self.masks[TARGET][region], size) for region in SKIN)
+        own = np.asarray(
+            sum(resized(self.masks[TARGET][region], size) for region in SKIN), np.float32
+        )
         for name, part in carried.items():
-            if name == TARGET or name in self.colours or part is None:
+            if name == TARGET or name in self.looks.colours or part is None:
                 continue
-            faces[name] = part.layer(FACE_REGIONS, self._pixels(name))
+            faces[name] = part.layer(FACE_REGIONS, self.looks.pixels(name))
             shown = sum(self._region(name, region, part, size) for region in SKIN)
-            self.colours[name] = match_light(
-                faces[name][0],
-                np.asarray(shown, np.float32),
-                target,
-                np.asarray(own, np.float32),
-                keep=self.plan.factors[Factor.TEXTURE] == name,
-                exposures=(exposure_of(self.pictures[name]), exposure_of(self.target)),
-            )
+            self.looks.compare(name, faces[name][0], np.asarray(shown, np.float32), target, own)
         return faces
-
-    def _tone(self) -> None:
-        """Give the target's own bare skin the complexion of the face that is put into it."""
-        tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
-        if tone is not None and self.plan.toned:
-            masks = self.masks[TARGET]
-            self._between = skin_in_hair(masks, self.target)
-            self.bare = bare_skin(masks, self._between, self.plan.toned)
-            self._own = toned(self.target.pixels, self.bare, masks, tone)
-
-    def _pixels(self, name: str) -> Floats:
-        """A picture's pixels, the target's with the complexion that they take on."""
-        if name == TARGET and self._own is not None:
-            return self._own
-        if name in self.portraits:
-            return self.portraits[name]
-        if name in (TARGET, SPARE) or self.plan.factors[Factor.LIGHT] != TARGET:
-            return self.pictures[name].pixels
-        return self.even.pixels(name, self.pictures[name])
-
-    def _head(self, name: str) -> Floats:
-        """A picture's pixels without the ground that the outline of its head is mixed with."""
-        if name not in self._heads:
-            masks = self.masks[name]
-            body = head_of(masks)
-            if name == TARGET:
-                body = np.minimum(body + masks[Region.NECK] + masks[Region.CLOTH], 1)
-            self._heads[name] = without_ground(self._pixels(name), body)
-        return self._heads[name]
-
-    def _recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
-        colours = self.colours.get(name)
-        if colours is None:
-            return image
-        if layer[0] in (Region.HAIR, Region.HAT):
-            return colours.plain().apply(image)
-        relit = colours.apply(image)
-        return relit if layer[0] != Region.GLASSES else through_glasses(image, relit, colours)
 
     @property
     def _sets_in(self) -> bool:
@@ -439,7 +394,7 @@ class RegionAssembler:
         if carried is None:
             return Lender(target, skin, jaw, brows, resized(teeth, size))
         shown = carried.field.visible
-        image = draw_warped(carried.field, self._pixels(name))
+        image = draw_warped(carried.field, self.looks.pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
 

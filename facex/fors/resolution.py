@@ -15,10 +15,8 @@ from facex.fors.region_masks import FacePicture
 
 def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:
     """Use what was found at another resolution, so that both references agree."""
-    assembler.colours.update(small.colours)
-    assembler.even.sides.update(small.even.sides)
+    assembler.looks.follow(small.looks)
     assembler.features.look, assembler.features.turn = small.features.look, small.features.turn
-    assembler.portraits = small.portraits
 
 
 def higher_resolution(

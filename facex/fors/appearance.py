@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each picture of an edit looks in the result: in whose light, complexion and outline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.fors.complexion import bare_skin, skin_in_hair, through_glasses, tone_of, toned
+from facex.fors.edit_masks import Masks, head_of
+from facex.fors.even_light import EvenLight
+from facex.fors.exposure import exposure_of
+from facex.fors.outline import without_ground
+from facex.fors.region_masks import FacePicture
+from facex.fors.relight import ColourMap, match_light
+from facex.recipes.plan import Plan
+from facex.recipes.values import TARGET
+from facex.types import Factor, Region
+
+Floats = NDArray[np.float32]
+
+SPARE: Final = "spare"
+"""Name of a picture that lends skin in place of the target, as training needs it."""
+
+
+class Appearance:
+    """Pixels of the pictures of one edit, as the result shall show them.
+
+    Args:
+        plan: which region comes from whom.
+        pictures: decomposed pictures by name.
+        masks: of their regions.
+        portraits: what is shown of pictures instead of themselves, ``(s, s, 3)`` in [0, 1] each.
+
+    Attributes:
+        colours: how each picture is brought into the target's light, once it was compared.
+        even: what falls on one side of faces.
+        bare: the target's bare skin ``(S, S)`` that takes another complexion, once it has.
+        between: the share of skin in the target's hair, likewise.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        pictures: Mapping[str, FacePicture],
+        masks: Mapping[str, Masks],
+        portraits: Mapping[str, Floats] | None = None,
+    ) -> None:
+        self.plan, self.pictures, self.masks = plan, pictures, masks
+        self.portraits = dict(portraits or {})
+        self.colours: dict[str, ColourMap | None] = {}
+        self.even = EvenLight()
+        self.bare: Floats | None = None
+        self.between: Floats | None = None
+        self._toned: Floats | None = None
+        self._outlined: dict[str, Floats] = {}
+
+    def follow(self, other: Appearance) -> None:
+        """Take over what was found of the same pictures at another resolution."""
+        self.colours.update(other.colours)
+        self.even.sides.update(other.even.sides)
+        self.portraits = other.portraits
+
+    def compare(self, name: str, face: Floats, skin: Floats, target: Floats, own: Floats) -> None:
+        """Find how a picture is brought into the target's light, by the skin that both show.
+
+        Args:
+            name: of the picture.
+            face: ``(S, S, 3)`` in [0, 1], the picture in the result's place.
+            skin: ``(S, S)`` in [0, 1], where it shows skin.
+            target: likewise, the target.
+            own: likewise, its skin.
+        """
+        pictures = self.pictures
+        self.colours[name] = match_light(
+            face,
+            np.asarray(skin, np.float32),
+            target,
+            np.asarray(own, np.float32),
+            keep=self.plan.factors[Factor.TEXTURE] == name,
+            exposures=(exposure_of(pictures[name]), exposure_of(pictures[TARGET])),
+        )
+
+    def tone(self) -> None:
+        """Give the target's own bare skin the complexion of the face that is put into it."""
+        tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
+        if tone is not None and self.plan.toned:
+            target, masks = self.pictures[TARGET], self.masks[TARGET]
+            self.between = skin_in_hair(masks, target)
+            self.bare = bare_skin(masks, self.between, self.plan.toned)
+            self._toned = toned(target.pixels, self.bare, masks, tone)
+
+    def pixels(self, name: str) -> Floats:
+        """A picture's pixels, the target's with the complexion that they take on."""
+        if name == TARGET and self._toned is not None:
+            return self._toned
+        if name in self.portraits:
+            return self.portraits[name]
+        if name in (TARGET, SPARE) or self.plan.factors[Factor.LIGHT] != TARGET:
+            return self.pictures[name].pixels
+        return self.even.pixels(name, self.pictures[name])
+
+    def outlined(self, name: str) -> Floats:
+        """A picture's pixels without the ground that the outline of its head is mixed with."""
+        if name not in self._outlined:
+            masks = self.masks[name]
+            body = head_of(masks)
+            if name == TARGET:
+                body = np.minimum(body + masks[Region.NECK] + masks[Region.CLOTH], 1)
+            self._outlined[name] = without_ground(self.pixels(name), body)
+        return self._outlined[name]
+
+    def recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
+        """A layer of a picture in the target's light."""
+        colours = self.colours.get(name)
+        if colours is None:
+            return image
+        if layer[0] in (Region.HAIR, Region.HAT):
+            return colours.plain().apply(image)
+        relit = colours.apply(image)
+        return relit if layer[0] != Region.GLASSES else through_glasses(image, relit, colours)
