@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
-from facex.fors.region_masks import disc, reaching, resized
+from facex.fors.morphology import disc, reaching, resized
 from facex.imaging.paste import paste_back
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image

@@ -14,8 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from facex.editing import PreparedEdit, picture_of
+from facex.fors.face_picture import FacePicture
 from facex.fors.occluders import things_before
-from facex.fors.region_masks import FacePicture
 from facex.geometry.band import filled
 from facex.geometry.pose import euler_from_rotation
 from facex.geometry.topology import EYES

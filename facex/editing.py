@@ -16,6 +16,7 @@ from facex.beyond import clear_beyond
 from facex.errors import Interrupted, OptionError
 from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
+from facex.fors.face_picture import FacePicture
 from facex.fors.motion import (
     expression_reader,
     geometry_of,
@@ -30,7 +31,6 @@ from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
 )
-from facex.fors.region_masks import FacePicture
 from facex.fors.resolution import follow, higher_resolution
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, enlarge

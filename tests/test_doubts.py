@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from facex.doubts import hidden, too_small, turned_away
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.geometry.pose import rotation_from_euler
 from facex.geometry.topology import EYES, region_polygon_mask
 from facex.types import PARSING_CLASSES

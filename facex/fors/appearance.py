@@ -13,8 +13,8 @@ from facex.fors.complexion import bare_skin, skin_in_hair, through_glasses, tone
 from facex.fors.edit_masks import Masks, head_of
 from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
+from facex.fors.face_picture import FacePicture
 from facex.fors.outline import without_ground
-from facex.fors.region_masks import FacePicture
 from facex.fors.relight import ColourMap, match_light
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET

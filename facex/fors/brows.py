@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facex.fors.fill import borrow
 from facex.fors.mirror import TRUST as MIRRORED
 from facex.fors.mirror import usable_half
-from facex.fors.region_masks import disc
+from facex.fors.morphology import disc
 from facex.geometry.band import filled
 from facex.geometry.topology import LEFT_BROW, RIGHT_BROW
 from facex.types import PARSING_CLASSES

@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.fill import lit, smooth_gain
 from facex.fors.glasses import near_half
 from facex.fors.guess import LEAST
 from facex.fors.mirror import DRAWN_OUT, TRUST, flipped, sharper, softly_turned
-from facex.fors.region_masks import FacePicture
 from facex.geometry.texture_map import WarpField, draw_warped, mesh_warp, scale_points
 from facex.types import FACE_REGIONS, Region
 

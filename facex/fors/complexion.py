@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.fill import lit, smooth_gain
-from facex.fors.region_masks import FacePicture, resized
+from facex.fors.morphology import resized
 from facex.fors.relight import ColourMap
 from facex.types import Region
 

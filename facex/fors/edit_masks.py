@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.brows import Sides, brow_area, hidden_brows
+from facex.fors.face_picture import FacePicture
 from facex.fors.guess import FRINGE
 from facex.fors.layers import STAYS_PUT
 from facex.fors.lids import lid_area
-from facex.fors.region_masks import FacePicture, grow, region_masks, trim_face
+from facex.fors.morphology import grow
+from facex.fors.region_masks import region_masks
+from facex.fors.trim import trim_face
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, Region

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facex.fors.guess import FRINGE
 from facex.fors.layers import LAYERS
-from facex.fors.region_masks import grow, resized
+from facex.fors.morphology import grow, resized
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
 from facex.types import Region

@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.mirror import other_half
-from facex.fors.region_masks import FacePicture, resized
+from facex.fors.morphology import resized
 from facex.types import REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]

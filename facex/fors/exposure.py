@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture, resized
+from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import resized
 from facex.geometry.band import filled
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import eye_openness, iris_disc

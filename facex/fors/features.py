@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.face_picture import FacePicture
 from facex.fors.lent_eyes import clear_eyes, lacks_eyes
 from facex.fors.lids import shut_lids
 from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
-from facex.fors.region_masks import FacePicture, eye_openings
+from facex.fors.region_masks import eye_openings
 from facex.fors.relight import ColourMap
 from facex.geometry.texture_map import scale_points
 from facex.recipes.plan import Plan

@@ -18,7 +18,7 @@ from scipy import ndimage
 from facex.fors.beard import INNER, beardedness, drained
 from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
-from facex.fors.region_masks import grow
+from facex.fors.morphology import grow
 from facex.geometry.mouth import draw_mouth, mouth_mask
 from facex.geometry.topology import region_polygon_mask
 

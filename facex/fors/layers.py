@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
 from facex.types import FACE_REGIONS, PARSING_CLASSES, Region

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.geometry.band import filled
 from facex.geometry.topology import EYES
 from facex.geometry.visibility import EYE_SHUT, eye_openness

@@ -15,7 +15,8 @@ from facex.ford.decompose import FORD
 from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
 from facex.fors.eyes import Look
-from facex.fors.region_masks import eye_openings, grow
+from facex.fors.morphology import grow
+from facex.fors.region_masks import eye_openings
 from facex.geometry.aim import Reader, aim_expression
 from facex.geometry.drive import FaceGeometry, Sliders, combine
 from facex.geometry.features import with_features

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.geometry.extend import ramp
 from facex.geometry.mouth import GRID, draw_mouth, mouth_grid, mouth_mask, paint_mouth
 from facex.geometry.topology import LIPS_INNER, STABLE_POINTS

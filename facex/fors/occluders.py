@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from facex.fors.region_masks import FacePicture, disc
+from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import disc
 from facex.geometry.topology import region_polygon_mask
 from facex.types import PARSING_CLASSES
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
-from facex.fors.region_masks import disc, resized
+from facex.fors.morphology import disc, resized
 
 Floats = NDArray[np.float32]
 

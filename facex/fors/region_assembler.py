@@ -24,23 +24,19 @@ from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.eyes import Look
+from facex.fors.face_picture import FacePicture
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
+from facex.fors.morphology import grow, resized
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
-from facex.fors.region_masks import (
-    FacePicture,
-    beard_of,
-    grow,
-    resized,
-    trim_face,
-)
 from facex.fors.relight import ColourMap
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
+from facex.fors.trim import beard_of, trim_face
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     draw_warped,

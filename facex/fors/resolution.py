@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.region_assembler import RegionAssembler
-from facex.fors.region_masks import FacePicture
 
 
 def follow(assembler: RegionAssembler, small: RegionAssembler) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.beard import beardedness
-from facex.fors.region_masks import disc, reaching
+from facex.fors.morphology import disc, reaching
 from facex.geometry.topology import region_polygon_mask
 from facex.train.relabel import UNSURE
 from facex.types import PARSING_CLASSES

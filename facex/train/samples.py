@@ -24,11 +24,11 @@ from facex.errors import OptionError
 from facex.ford.regions import COLOUR_FEATURES
 from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.fors.appearance import SPARE
+from facex.fors.face_picture import FacePicture
 from facex.fors.fill import push_pull
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.portrait import PORTRAYED, bare_of, fill_from_components, portrait
 from facex.fors.region_assembler import ReferenceImage, RegionAssembler
-from facex.fors.region_masks import FacePicture
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.drive import FaceGeometry, combine
 from facex.geometry.shape_model import bundled

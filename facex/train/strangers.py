@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facex.api import FaceX
 from facex.editing import StepRunner, StepSettings
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.recipes.values import SOURCE

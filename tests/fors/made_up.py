@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.geometry.drive import FaceGeometry, measure
 from facex.geometry.pose import Pose, rotation_from_euler
 from facex.geometry.shape_model import bundled

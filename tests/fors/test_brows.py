@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from facex.fors.brows import brow_area, hidden_brows
+from facex.fors.face_picture import FacePicture
 from facex.fors.region_assembler import RegionAssembler
-from facex.fors.region_masks import FacePicture
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
 from facex.types import PARSING_CLASSES

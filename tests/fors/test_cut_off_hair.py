@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facex.fors.region_masks import FacePicture, region_masks, trim_face
+from facex.fors.face_picture import FacePicture
+from facex.fors.region_masks import region_masks
+from facex.fors.trim import trim_face
 from facex.types import PARSING_CLASSES, Region
 from tests.fors import made_up
 

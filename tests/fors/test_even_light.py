@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facex.fors.even_light import EvenLight, side_light
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from tests.fors import made_up
 
 SIZE = made_up.SIZE

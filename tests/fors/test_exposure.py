@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facex.fors.exposure import Exposure, exposure_of, light_between
-from facex.fors.region_masks import FacePicture
+from facex.fors.face_picture import FacePicture
 from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
 from tests.fors import made_up

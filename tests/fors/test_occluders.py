@@ -6,9 +6,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.occluders import things_before
 from facex.fors.region_assembler import RegionAssembler
-from facex.fors.region_masks import FacePicture
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
 from facex.types import PARSING_CLASSES

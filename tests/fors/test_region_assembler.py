@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facex.fors.face_picture import FacePicture
 from facex.fors.region_assembler import (
     ReferenceImage,
     RegionAssembler,
 )
-from facex.fors.region_masks import FacePicture, beard_of, region_masks, trim_face
+from facex.fors.region_masks import region_masks
 from facex.fors.relight import match_light
 from facex.fors.resolution import follow, higher_resolution
+from facex.fors.trim import beard_of, trim_face
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGIONS, Region

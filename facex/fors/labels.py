@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What parsers get wrong of a whole picture, mended before masks are made of its labels.
+
+Specks (a wrinkle called a hat) go to the label around them; collars are no hair, and beards no
+clothes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import disc, resized
+from facex.types import PARSING_CLASSES
+
+_SPECK: Final = 0.0022
+"""Share of the picture below which a piece of skin, hair, hat or ground is a mistake."""
+_LARGE_CLASSES: Final = tuple(
+    PARSING_CLASSES.index(name)
+    for name in ("background", "skin", "hair", "hat", "neck", "cloth", "eye_g")
+)
+_SKIN, _HAIR, _CLOTH, _NECK = (
+    PARSING_CLASSES.index(name) for name in ("skin", "hair", "cloth", "neck")
+)
+_HEAD: Final = tuple(
+    PARSING_CLASSES.index(name)
+    for name in ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r", "hat", "eye_g")
+)
+_ONE_HAIR: Final = 20.0
+"""Difference of a, b of CIELAB between pieces that cannot be one person's hair."""
+_CONTACT: Final = 1.3
+"""Pixels along the face, by the root of its area, of a piece of hair (measured: hair 1.7 to 9)."""
+_HAIRS: Final = 0.02
+"""How far the hairs of a beard reach beyond what the parser called clothes, in sides."""
+
+
+def mended(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
+    """Labels ``(S, S)`` of a picture without what is known to go wrong with them."""
+    return _beard_is_no_cloth(_cloth_is_no_hair(without_specks(parsing), picture))
+
+
+def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give pieces that are too small to be what they are called to the labels around them."""
+    least = _SPECK * parsing.size
+    wrong = np.zeros(parsing.shape, bool)
+    for label in _LARGE_CLASSES:
+        count, pieces, stats, _ = cv2.connectedComponentsWithStats(
+            (parsing == label).astype(np.uint8), connectivity=8
+        )
+        wrongs = stats[:, cv2.CC_STAT_AREA] < least
+        if label == _HAIR and count > 2:
+            wrongs |= ~_on_head(pieces, count, parsing)
+        small = np.flatnonzero(wrongs)
+        small = small[small > 0]
+        if len(small) and count > 1:
+            wrong |= np.isin(pieces, small)
+    if not wrong.any() or wrong.all():
+        return parsing
+    rows, columns = ndimage.distance_transform_edt(
+        wrong, return_distances=False, return_indices=True
+    )
+    return np.asarray(parsing[rows, columns], np.uint8)
+
+
+def _cloth_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
+    """Hair has one colour: another piece that has quite another one is a collar or a shoulder."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats((parsing == _HAIR).astype(np.uint8))
+    if count < 3:
+        return parsing
+    lab = cv2.cvtColor(resized(picture.pixels, len(parsing)), cv2.COLOR_RGB2LAB)
+    area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    chroma = np.stack(
+        [np.bincount(pieces.ravel(), lab[..., i].ravel(), count) / area for i in (1, 2)], -1
+    )
+    # Hair grows above the brows; clothes do not.
+    above = np.bincount(pieces[: max(int(picture.landmarks[9, 1]), 0)].ravel(), minlength=count)
+    hair = 1 + int(np.argmax(above[1:] if above[1:].any() else area[1:]))
+    other = np.linalg.norm(chroma - chroma[hair], axis=-1) > _ONE_HAIR
+    other[0] = False
+    return np.where(other[pieces], np.uint8(_CLOTH), parsing)
+
+
+def _beard_is_no_cloth(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Clothes touch a neck; what touches the face along its outline is a dark beard: skin, here."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((parsing == _CLOTH).astype(np.uint8))
+    near = cv2.dilate((parsing == _SKIN).astype(np.uint8), disc(1)) > 0
+    beard = _along(near, pieces, stats[:, cv2.CC_STAT_AREA]) > _CONTACT
+    beard[0] = False
+    if not beard.any():
+        return parsing
+    # Its hairs reach further than it is drawn.
+    grown = cv2.dilate(beard[pieces].astype(np.uint8), disc(round(_HAIRS * len(parsing)))) > 0
+    return np.where(grown & np.isin(parsing, (_CLOTH, _NECK)), np.uint8(_SKIN), parsing)
+
+
+def _on_head(
+    pieces: NDArray[np.int32], count: int, parsing: NDArray[np.uint8]
+) -> NDArray[np.bool_]:
+    """Which pieces of hair grow on the face, at an ear or under the hat; a dark collar does not."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(np.isin(parsing, _HEAD).astype(np.uint8))
+    large = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else 0
+    head = ((parts == large) & (parts > 0)).astype(np.uint8)
+    near = cv2.dilate(head, disc(round(parsing.shape[0] * 0.008))) > 0
+    area = np.bincount(pieces.ravel(), minlength=count)
+    growing = _along(near, pieces, area) > _CONTACT
+    # Curls hang down beside: the largest piece stays whatever it touches.
+    growing[1 + int(np.argmax(area[1:]))] = True
+    return np.asarray(growing)
+
+
+def _along(
+    near: NDArray[np.bool_], pieces: NDArray[np.int32], area: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    """How far pieces are near something, in pixels by the root of their area."""
+    contact = np.bincount(pieces[near], minlength=len(area))
+    return np.asarray(contact / np.sqrt(np.maximum(area, 1)))

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rim of a foreign face, mixed with hair, a hat or the ground there, taken off (DESIGN 4)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facex.fors.beard import beardedness
+from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import depth, disc, local_mean, reaching, resized
+from facex.fors.region_masks import eye_openings
+from facex.geometry.extend import smoothstep
+from facex.types import FACE_REGIONS, PARSING_CLASSES, Region
+
+Floats = NDArray[np.float32]
+
+_OUTLINE: Final = 0.08
+"""Width over which hair that the crop cuts off ends, in half sides."""
+_STRANDS: Final = 0.03
+"""How far strands reach into a foreign forehead, as a share of the crop."""
+_BESIDE: Final = 0.02
+"""The same for hair beside the cheeks."""
+_LINE: Final = 0.014
+"""Radius up to which something thin is a line, as a share of the crop."""
+_LINE_REACH: Final = 0.02
+"""How far from hair and locks lines are looked for, as a share of the crop. Three times as far,
+wrinkles went along, and of 40 swaps the cosine to the source was .497 instead of .508."""
+_LINE_CONTRAST: Final = 0.08
+"""Difference of grey from both sides from which on it is a strand rather than a pore."""
+_SHADE: Final = (8.0, 16.0)
+"""Differences from the skin around, CIELAB, that are shading, and that are hair or its shadow."""
+_INNER: Final = 0.008
+"""Width of a foreign face's rim that is mixed with what is beside it, as a share of the crop."""
+_LASHES: Final = 0.02
+"""How far lashes and creases reach around an eye, as a share of the crop."""
+_RIM: Final = 0.06
+"""How far inside of its outline a foreign face is doubted, as a share of the crop."""
+_CONTRAST: Final = 38.0
+"""Difference from the face's colour, CIELAB, that is nothing but shading."""
+_NEARER: Final = 0.45
+"""How much nearer to what lies beyond than to the face a doubted pixel must be."""
+_DEEP: Final = 0.1
+"""How far inside a lock is looked for that hangs over the face, as a share of the crop."""
+_LIKE_HAIR: Final = 0.38
+"""How much nearer to what lies beyond a pixel must be that is no longer on the rim."""
+_STRANGE: Final = tuple(
+    PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
+)
+
+
+def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool = False) -> None:
+    """Take the rim off a foreign face: it is mixed with hair, hat or background there.
+
+    Hair and hats that the crop cuts off end in a round outline instead of a straight one.
+
+    Args:
+        masks: of the regions, changed in place.
+        picture: what they are masks of.
+        fringe: its hair comes along, so strands on its forehead may.
+    """
+    face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
+    whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
+    inner = cv2.erode(whole, disc(round(face.shape[0] * _INNER)), borderType=cv2.BORDER_REPLICATE)
+    outline = _round_outline(face.shape[0])
+    for region in (Region.HAIR, Region.HAT):
+        masks[region] = masks[region] * outline
+    for region in FACE_REGIONS:
+        masks[region] = np.asarray(masks[region] * inner, np.float32)
+    if fringe:
+        return
+    foreign = _looks_foreign(inner, picture)
+    bare = 1 - _strands(masks[Region.HAIR], foreign, inner, picture)
+    strange = 1 - (1 - foreign) * bare
+    # Beards look like the hair and the shadows beyond them, and are the face's own.
+    shaven = np.float32(1 - beard_of(picture, masks))
+    for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
+        own = np.asarray(inner * (1 - strange * share), np.float32)
+        masks[region] = np.minimum(masks[region], own)
+
+
+@cache
+def _round_outline(size: int) -> Floats:
+    """``(S, S)``, 1 well inside of a crop, 0 along its border and in its corners."""
+    side = np.abs((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1)
+    radius = np.sum(np.square(np.square(np.meshgrid(side, side))), axis=0) ** 0.25
+    return smoothstep(0, _OUTLINE, 1 - radius)
+
+
+def beard_of(picture: FacePicture, masks: dict[Region, Floats]) -> float:
+    """How sure it is that a picture shows a beard, 0 to 1."""
+    skin, jaw = masks[Region.SKIN], masks[Region.BEARD]
+    return beardedness(resized(picture.pixels, skin.shape[0]), skin, jaw)
+
+
+def _strands(hair: Floats, foreign: Floats, face: Floats, picture: FacePicture) -> Floats:
+    """Skin under single hairs and their shadows, which reach further than the parser's hair."""
+    size = hair.shape[0]
+    near, beside = (
+        cv2.blur(cv2.dilate(hair, disc(round(size * reach))), (3, 3))
+        for reach in (_STRANDS, _BESIDE)
+    )
+    points = np.asarray(picture.landmarks, np.float64)
+    brow, chin = points[9, :2], points[152, :2]
+    up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
+    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
+    above = np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1)
+    rim = np.maximum(near * above, beside) * _unlike_skin(face, picture)
+    return np.maximum(rim, _lines_near(hair, foreign, picture), dtype=np.float32)
+
+
+def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:
+    """0 where a pixel has the colour of the skin around it, 1 where it clearly has not."""
+    size = face.shape[0]
+    lab = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2LAB)
+    solid = (face > 0.5).astype(np.float32)
+    skin = np.asarray(depth(solid) > size * _STRANDS, np.float32)
+    away = np.linalg.norm(lab - local_mean(lab, skin, _RIM * size), axis=-1)
+    odd = np.clip((away - _SHADE[0]) / (_SHADE[1] - _SHADE[0]), 0, 1).astype(np.float32)
+    # A strand is surrounded by a mixture.
+    return np.asarray(cv2.blur(cv2.dilate(odd, disc(round(size * 0.006))), (3, 3)), np.float32)
+
+
+def _lines_near(hair: Floats, foreign: Floats, picture: FacePicture) -> Floats:
+    """Thin lines not far from hair: strands that lie on the skin, and the edges of locks."""
+    size = hair.shape[0]
+    grey = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)
+    kernel = disc(round(size * _LINE))
+    # Lashes and the crease of a lid are thin and dark, too.
+    eyes = cv2.dilate(eye_openings(picture.landmarks, size), disc(round(size * _LASHES)))
+    contrast = np.maximum(
+        cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel),
+        cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel),
+    )
+    reach = cv2.dilate(np.maximum(hair, foreign), disc(round(size * _LINE_REACH)))
+    lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5) & (eyes < 0.5)).astype(np.float32)
+    return np.asarray(cv2.blur(cv2.dilate(lines, disc(round(size * 0.008))), (3, 3)), np.float32)
+
+
+def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
+    """Pixels near the outline that look like what lies beyond it, rather than like the face.
+
+    The parser calls a lock of hair under the ear, or the shadow beside a jaw, skin now and then;
+    carried to another head it would be a bruise.
+    """
+    size = face.shape[0]
+    lab = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2LAB)
+    solid = (face > 0.5).astype(np.float32)
+    deep = depth(solid)
+    rim, inside = (np.asarray(deep > size * far, np.float32) for far in (_RIM, _DEEP))
+    # Ears and neck are the person's own skin, often in shadow: no evidence against a rim.
+    strange = np.isin(picture.parsing, _STRANGE).astype(np.float32)
+    outside = strange * (1 - cv2.dilate(face, disc(round(size * 0.012))))
+    away = np.linalg.norm(lab - local_mean(lab, inside, _RIM * size), axis=-1)
+    # What lies beyond has many colours: any of them will do, the widest mean or the nearest.
+    near = np.minimum.reduce(
+        [
+            np.linalg.norm(lab - local_mean(lab, outside, reach * size), axis=-1)
+            for reach in (_RIM, _RIM / 3)
+        ]
+    )
+    nearer = np.where(rim > 0, np.float32(_LIKE_HAIR), np.float32(_NEARER))
+    foreign = (face > 0) & (inside == 0) & (near < nearer * away) & (away > _CONTRAST)
+    # A piece begins at the outline; freckles and wrinkles do not.
+    foreign = cv2.morphologyEx(foreign.astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+    outline = (face > 0) & (cv2.erode(solid, disc(round(size * 0.008))) == 0)
+    kept = reaching(foreign, outline).astype(np.float32)
+    # A piece is surrounded by a mixture.
+    return np.asarray(cv2.blur(cv2.dilate(kept, disc(round(size * 0.008))), (3, 3)), np.float32)
