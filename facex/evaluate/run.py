@@ -102,7 +102,14 @@ class Runner:
                 names |= {case.faces[role] for case in cases for role in roles}
             if any(self._network_for(metric(name)) for name in protocol.metrics):
                 names |= set(self.faces.names)
-        return sorted(names - (self._gallery_read if light else self._faces_read).keys())
+        return sorted(name for name in names if not self._is_read(name, light=light))
+
+    def _is_read(self, name: str, *, light: bool) -> bool:
+        # Whole readings hold all that light ones do.
+        return name in self._faces_read or (light and name in self._gallery_read)
+
+    def _light(self, name: str) -> Reading:
+        return self._faces_read.get(name) or self._gallery_read[name]
 
     def keep(self, names: Sequence[str], readings: Sequence[Reading], *, light: bool) -> None:
         """Take over what another process has read."""
@@ -134,8 +141,8 @@ class Runner:
         failed = self._make(protocol, chosen)
         making = time.perf_counter() - start
         good = [case for case in chosen if case.key not in failed]
-        galleries = self._galleries(protocol, whole)
         self._read({name for case in good for name in case.faces.values()}, light=False)
+        galleries = self._galleries(protocol, whole)
         systems: dict[str, SystemResult] = {}
         readings: dict[str, dict[str, Reading]] = {}
         for system in (OURS, *protocol.baselines):
@@ -235,7 +242,7 @@ class Runner:
         return {role: self._gallery(names) for role, names in members.items()}
 
     def _gallery(self, names: Sequence[str]) -> Gallery:
-        rows = [self._gallery_read[name] for name in names]
+        rows = [self._light(name) for name in names]
         keys = [key for key in rows[0] if key.startswith(PREFIX)]
         return Gallery(
             tuple(self.faces.person(name) for name in names),
@@ -243,8 +250,7 @@ class Runner:
         )
 
     def _read(self, names: Iterable[str], *, light: bool) -> None:
-        known = self._gallery_read if light else self._faces_read
-        missing = [name for name in sorted(names) if name not in known]
+        missing = [name for name in sorted(names) if not self._is_read(name, light=light)]
         for part in in_chunks(len(missing), 64):
             self.progress(part.start, len(missing), "reading faces")
             chunk = missing[part]
@@ -338,7 +344,7 @@ class Runner:
             if network is not None:
                 self._read(self.faces.names, light=True)
                 outputs = [r["features"] for r in readings.values()]
-                real = [self._gallery_read[n]["features"] for n in self.faces.names]
+                real = [self._light(name)["features"] for name in self.faces.names]
                 if len(outputs) > 1:
                     found |= module.compare(np.stack(outputs), np.stack(real), network)
         return found

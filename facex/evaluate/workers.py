@@ -70,7 +70,7 @@ def fill_store(
         FaceXError: what a process could not do.
     """
     with _pool(setup, jobs) as pool:
-        for light in (True, False):
+        for light in (False, True):
             missing = runner.unread(lists, limit, light=light)
             pieces = [missing[i : i + _PIECE] for i in range(0, len(missing), _PIECE)]
             asked: list[Future[list[Reading]]] = [
