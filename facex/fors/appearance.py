@@ -57,6 +57,7 @@ class Appearance:
         self.between: Floats | None = None
         self._toned: Floats | None = None
         self._outlined: dict[str, Floats] = {}
+        self._between: dict[str, Floats] = {}
 
     def follow(self, other: Appearance) -> None:
         """Take over what was found of the same pictures at another resolution."""
@@ -89,7 +90,7 @@ class Appearance:
         tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
         if tone is not None and self.plan.toned:
             target, masks = self.pictures[TARGET], self.masks[TARGET]
-            self.between = skin_in_hair(masks, target)
+            self.between = self.skin_between(TARGET)
             self.bare = bare_skin(masks, self.between, self.plan.toned)
             self._toned = toned(target.pixels, self.bare, masks, tone)
 
@@ -113,12 +114,24 @@ class Appearance:
             self._outlined[name] = without_ground(self.pixels(name), body)
         return self._outlined[name]
 
-    def recolour(self, name: str, layer: tuple[Region, ...], image: Floats) -> Floats:
-        """A layer of a picture in the target's light."""
+    def skin_between(self, name: str) -> Floats:
+        """The share of skin ``(S, S)`` in a picture's hair."""
+        if name not in self._between:
+            self._between[name] = skin_in_hair(self.masks[name], self.pictures[name])
+        return self._between[name]
+
+    def recolour(
+        self, name: str, layer: tuple[Region, ...], image: Floats, skin: Floats | None = None
+    ) -> Floats:
+        """A layer of a picture in the target's light; ``skin``: its share in hair, in place."""
         colours = self.colours.get(name)
         if colours is None:
             return image
         if layer[0] in (Region.HAIR, Region.HAT):
-            return colours.plain().apply(image)
+            plain = colours.plain().apply(image)
+            if skin is None:
+                return plain
+            # Between hairs the head's own skin goes on, as its forehead does.
+            return np.asarray(plain + (colours.apply(image) - plain) * skin[..., None], np.float32)
         relit = colours.apply(image)
         return relit if layer[0] != Region.GLASSES else through_glasses(image, relit, colours)

@@ -163,6 +163,7 @@ def fill_rest(
     target: Floats,
     head: Floats,
     neck: tuple[Floats, Floats] | None = None,
+    cloth: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Fill what is left: where the head was, from around the head; on it, from the head.
 
@@ -173,6 +174,7 @@ def fill_rest(
         target: ``(S, S, 3)``, the target as it was.
         head: ``(S, S)``, the target's head as it was.
         neck: ``(S, S)``, where a neck goes on behind the head, and ``(S, S, 3)``, its colours.
+        cloth: ``(S, S)``, the target's clothes.
 
     Returns:
         The image and how far it is known now: what is behind a head is guessed.
@@ -197,12 +199,27 @@ def fill_rest(
     ground = np.asarray(np.clip(ground * 2 - 1, 0, 1) * known, np.float32)
     if ground.sum() < 1:
         return filled, known
-    behind = push_pull(target, ground)
+    behind = _behind(target, ground, cloth)
     if neck is not None:
         column, colours = neck
         behind = behind + (colours - behind) * column[..., None]
     filled = filled + (behind - filled) * share[..., None]
     return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)
+
+
+def _behind(target: Floats, ground: Floats, cloth: Floats | None) -> Floats:
+    """The ground, continued behind a head: clothes and what is around them, each by itself."""
+    if cloth is None:
+        return push_pull(target, ground)
+    parts = [np.asarray(ground * part, np.float32) for part in (cloth, 1 - cloth)]
+    if min(part.mean() for part in parts) < LEAST / 4:
+        return push_pull(target, ground)
+    # Each place is what is nearest to it.
+    far = [cv2.distanceTransform(np.uint8(part < 0.5), cv2.DIST_L2, 5) for part in parts]
+    size = len(target)
+    worn = cv2.GaussianBlur(np.float32(far[0] < far[1]), (0, 0), _PLAIN / 2 * size)[..., None]
+    one, other = (push_pull(target, part) for part in parts)
+    return np.asarray(other + (one - other) * worn, np.float32)
 
 
 def _there(known: Floats) -> Floats:

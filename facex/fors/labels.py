@@ -35,13 +35,17 @@ _ONE_HAIR: Final = 20.0
 """Difference of a, b of CIELAB between pieces that cannot be one person's hair."""
 _CONTACT: Final = 1.3
 """Pixels along the face, by the root of its area, of a piece of hair (measured: hair 1.7 to 9)."""
+_BEARD: Final = 0.03
+"""Share of the picture that is too much for a beard below the chin."""
+_DARK: Final = 0.65
+"""Brightness of a beard, as a share of the face's, at most."""
 _HAIRS: Final = 0.02
 """How far the hairs of a beard reach beyond what the parser called clothes, in sides."""
 
 
 def mended(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
     """Labels ``(S, S)`` of a picture without what is known to go wrong with them."""
-    return _beard_is_no_cloth(_cloth_is_no_hair(without_specks(parsing), picture))
+    return _beard_is_no_cloth(_cloth_is_no_hair(without_specks(parsing), picture), picture)
 
 
 def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -85,12 +89,22 @@ def _cloth_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArr
     return np.where(other[pieces], np.uint8(_CLOTH), parsing)
 
 
-def _beard_is_no_cloth(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Clothes touch a neck; what touches the face along its outline is a dark beard: skin, here."""
+def _beard_is_no_cloth(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
+    """Clothes touch a neck; what touches the face along its outline is a dark beard: skin, here.
+
+    Or it is a neck that was called clothes together with them; that is larger, or as light as skin.
+    """
+    size, skin = len(parsing), parsing == _SKIN
     _, pieces, stats, _ = cv2.connectedComponentsWithStats((parsing == _CLOTH).astype(np.uint8))
-    near = cv2.dilate((parsing == _SKIN).astype(np.uint8), disc(1)) > 0
-    beard = _along(near, pieces, stats[:, cv2.CC_STAT_AREA]) > _CONTACT
+    area = stats[:, cv2.CC_STAT_AREA]
+    near = cv2.dilate(skin.astype(np.uint8), disc(1)) > 0
+    beard = (_along(near, pieces, area) > _CONTACT) & (area < _BEARD * parsing.size)
     beard[0] = False
+    if not beard.any():
+        return parsing
+    grey = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)
+    light = np.bincount(pieces.ravel(), grey.ravel()) / np.maximum(area, 1)
+    beard &= light < _DARK * np.median(grey[skin])
     if not beard.any():
         return parsing
     # Its hairs reach further than it is drawn.

@@ -25,6 +25,8 @@ _BELOW: Final = 0.03
 """How far below the chin the sides are looked for, as a share of the side; shoulders are lower."""
 _NEAR: Final = 0.06
 """How far from below the jaw a side may be found, as a share of the side."""
+_BEHIND: Final = 0.03
+"""How far behind an ear a neck may go on, as a share of the side."""
 _SOFT: Final = 0.012
 """Deviation of the blur of the outline, as a share of the side."""
 _LEAST: Final = 0.002
@@ -33,12 +35,13 @@ _SHADE: Final = 0.75
 """Brightness of a neck, as a share of the face's, where none is seen."""
 
 
-def neck_column(points: NDArray[np.floating], neck: Floats) -> Floats:
+def neck_column(points: NDArray[np.floating], neck: Floats, result: NDArray[np.floating]) -> Floats:
     """Where a neck is, or would be, if nothing were before it.
 
     Args:
         points: ``(478, 3)`` mesh of the photo, in pixels.
         neck: ``(S, S)`` in [0, 1], where the photo shows the neck.
+        result: ``(478, 3)`` mesh of the head that is going to be on it.
 
     Returns:
         ``(S, S)`` in [0, 1].
@@ -55,6 +58,9 @@ def neck_column(points: NDArray[np.floating], neck: Floats) -> Floats:
             sides[side] = float(
                 np.clip(found, sides[side] - _NEAR * size, sides[side] + _NEAR * size)
             )
+    # A neck is hardly broader than its head.
+    beyond = np.array([-_BEHIND, _BEHIND]) * size + result[list(_LOBES), 0]
+    sides = [max(sides[0], beyond[0]), min(sides[1], beyond[1])]
     (left, upper), (right, other) = points[list(_LOBES), :2]
     x, y = np.arange(size) + 0.5, np.arange(size)[:, None] + 0.5
     level = upper + (other - upper) * np.clip((x - left) / max(right - left, 1.0), 0, 1)

@@ -43,6 +43,7 @@ from facex.geometry.texture_map import (
     render_position_map,
     scale_points,
 )
+from facex.geometry.topology import region_polygon_mask
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
@@ -183,12 +184,18 @@ class RegionAssembler:
         points = self._place(size)
         if self._lends and ((1 - known) * edit).mean() > LEAST:
             image, known = mirrored_brow(image, known, points, self.veiled)
-            image, known = lend_skin(image, known, edit, skin, jaw, self._lender(own))
+            place = edit
+            if Region.HAIR in self.plan.edit:
+                # Another head may be narrower than that of who lends.
+                oval = region_polygon_mask(points, "face", size).astype(np.float32)
+                place = edit * np.maximum(np.minimum(oval, 1), painted.front)
+            image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
         if Region.HAIR in self.plan.edit:
             head = resized(head_of(self.masks[TARGET]), size)
             neck = self._neck(image, known, painted.regions)
-            image, known = fill_rest(image, known, painted.front, target, head, neck)
+            cloth = resized(self.masks[TARGET][Region.CLOTH], size)
+            image, known = fill_rest(image, known, painted.front, target, head, neck, cloth)
         else:
             image = fill_face(image, known, skin + jaw, points)
             between = self.looks.between
@@ -253,7 +260,8 @@ class RegionAssembler:
         """Where the target's neck is behind its head, and its colours."""
         size = image.shape[0]
         points = scale_points(self.target.landmarks, size / self._crop)
-        column = neck_column(points, resized(self.masks[TARGET][Region.NECK], size))
+        seen = resized(self.masks[TARGET][Region.NECK], size)
+        column = neck_column(points, seen, self._place(size))
         neck, skin = (
             known * regions.get(r, np.zeros_like(known)) for r in (Region.NECK, Region.SKIN)
         )
@@ -314,7 +322,10 @@ class RegionAssembler:
         outer = layer[0] in (Region.HAIR, Region.EARS) or name == TARGET
         pixels = self.looks.outlined(name) if outer else self.looks.pixels(name)
         image, shown = ready or carried.layer(layer, pixels)
-        return self.looks.recolour(name, layer, image), shown
+        skin = None
+        if layer[0] == Region.HAIR and name != TARGET:
+            skin = draw_warped(carried.field, self.looks.skin_between(name))
+        return self.looks.recolour(name, layer, image, skin), shown
 
     def _place(self, size: int) -> Doubles:
         """The result's mesh in pixels."""

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facex.fors.fill import borrow, push_pull
-from facex.fors.guess import Lender, fill_face, lend_skin
+from facex.fors.guess import Lender, fill_face, fill_rest, lend_skin
 from facex.fors.tears import fill_dark_glasses
 from facex.geometry.topology import RIGHT_EYE, region_polygon_mask
 from tests.fors import made_up
@@ -221,3 +221,21 @@ def test_lent_skin_is_nowhere_brighter_than_what_it_is_lent_to() -> None:
     whole = np.ones_like(known)
     found, _ = borrow(image, known, np.asarray(lender, np.float32), whole, 0.5, match=whole)
     assert found[:14].mean() == pytest.approx(float(skin.mean()), abs=0.03)
+
+
+def test_clothes_and_the_wall_go_on_behind_a_head_each_by_itself() -> None:
+    size = 64
+    wall, shirt = np.float32([0.9, 0.95, 1.0]), np.float32([0.1, 0.1, 0.3])
+    cloth = np.zeros((size, size), np.float32)
+    cloth[40:] = 1
+    target = np.where(cloth[..., None] > 0, shirt, wall)
+    head, front = np.zeros_like(cloth), np.zeros_like(cloth)
+    head[8:56, 16:48] = 1
+    front[8:30, 24:40] = 1
+    known = np.asarray((1 - head) + front, np.float32)
+    behind, _ = fill_rest(target, known, front, target, head, cloth=cloth)
+    assert behind[22, 20] == pytest.approx(wall, abs=0.02)
+    assert behind[52, 32] == pytest.approx(shirt, abs=0.02)
+    mixed = np.abs(behind[8:56, 18] - wall).max(-1) > 0.1
+    mixed &= np.abs(behind[8:56, 18] - shirt).max(-1) > 0.1
+    assert mixed.sum() < 8

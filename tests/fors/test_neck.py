@@ -27,7 +27,7 @@ def test_a_neck_goes_on_behind_the_head_as_broad_as_it_is_seen() -> None:
     for off in (-4, 3):
         neck = np.zeros((SIZE, SIZE), np.float32)
         neck[chin - 10 : chin + 20, round(jaw + off) : SIZE // 2] = 1
-        column = neck_column(points, neck)
+        column = neck_column(points, neck, points)
         row = column[chin - 12]
         assert np.flatnonzero(row > 0.5)[0] == pytest.approx(jaw + off, abs=1.5)
         assert column[: int(lobe) - 6].max() < 0.05
@@ -35,7 +35,7 @@ def test_a_neck_goes_on_behind_the_head_as_broad_as_it_is_seen() -> None:
 
 def test_where_a_collar_hides_it_there_is_none_below_the_chin() -> None:
     points = made_up.landmarks()
-    column = neck_column(points, np.zeros((SIZE, SIZE), np.float32))
+    column = neck_column(points, np.zeros((SIZE, SIZE), np.float32), points)
     middle, chin = SIZE // 2, round(points[152, 1])
     assert column[round(points[172, 1]) - 4, middle] > 0.9
     assert column[chin + 6 :].max() < 0.05
@@ -58,7 +58,7 @@ def test_a_turned_head_shows_its_neck() -> None:
     plan = plan_step(Step(pose="driver"))
     found = RegionAssembler({"target": target}, plan, turned).assemble()
     before, after = (region_polygon_mask(p, "face", SIZE) > 0 for p in (points, turned))
-    column = neck_column(points, np.asarray(target.parsing == NECK, np.float32))
+    column = neck_column(points, np.asarray(target.parsing == NECK, np.float32), turned)
     bare = before & ~after & (column > 0.95) & (found.known < 0.6)
     assert bare.sum() > 10
     colours = found.image[bare]

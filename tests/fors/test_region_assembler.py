@@ -104,15 +104,25 @@ def test_a_shoulder_of_another_colour_is_no_hair(colour: Any, is_hair: bool) -> 
     assert (found < 0.05) != is_hair
 
 
-def test_a_dark_beard_below_the_chin_is_no_clothing() -> None:
+@pytest.mark.parametrize(
+    ("shade", "rows", "is_beard"),
+    [(0.3, 5, True), (1.0, 5, False), (0.3, 14, False)],
+    ids=["a dark beard", "a neck", "a dark collar"],
+)
+def test_a_dark_beard_below_the_chin_is_no_clothing(
+    shade: float, rows: int, is_beard: bool
+) -> None:
     face = made_up.picture()
     chin = int(face.landmarks[152, 1])
     middle = int(face.landmarks[152, 0])
-    face.parsing[chin - 3 : chin + 5, middle - 14 : middle + 14] = PARSING_CLASSES.index("cloth")
+    wide = 14 if rows < 10 else 24
+    place = slice(chin - 3, chin + rows), slice(middle - wide, middle + wide)
+    face.parsing[place] = PARSING_CLASSES.index("cloth")
+    face.image[place] *= shade
     masks = region_masks(face)
-    below = slice(chin - 1, chin + 4), slice(middle - 10, middle + 10)
-    assert masks[Region.CLOTH][below].max() < 0.1
-    assert (masks[Region.BEARD] + masks[Region.SKIN])[below].min() > 0.9
+    below = slice(chin, chin + 3), slice(middle - 9, middle + 9)
+    assert (masks[Region.CLOTH][below].max() < 0.1) == is_beard
+    assert ((masks[Region.BEARD] + masks[Region.SKIN])[below].min() > 0.9) == is_beard
 
 
 def test_another_s_eyes_come_with_their_lids_in_the_light_around_them() -> None:
