@@ -76,7 +76,8 @@ class ProtocolResult:
             fitting.sort(key=lambda name: name.endswith(f"@{OWN}"))
             if fitting:
                 return fitting[0]
-        return None
+        # Without a judge of regions, for example: whatever tells better from worse.
+        return next((name for name in names if self.meaning(name).better != "none"), None)
 
     def meaning(self, name: str) -> Measure:
         """How to read a number."""
