@@ -80,7 +80,7 @@ def test_every_task_by_clicking(
         "Head swap": lambda page: None,
         "Attribute": lambda page: page.click("#form label:has-text('Lips')"),
         "Pose": lambda page: turn(page, "#s-Turn", 12),
-        "Expression": lambda page: turn(page, "#s-Mouth-open", 15),
+        "Expression": lambda page: turn(page, "#s-Mouth-open", 30),
         "Gaze": lambda page: turn(page, "#s-Look-aside", 15),
         "Reenact": lambda page: None,
         "Inpaint": lambda page: page.click("text=Cover the face"),
