@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ from facex.prepare.process import Outcome, prepare
 from facex.prepare.shard import ShardFiles
 from facex.prepare.sources import Job
 
+_PATIENCE: Final = 10.0
+"""Seconds in which a cluster must take a connection."""
 _TRIES: Final = 2
 """As in the local engine: what kills its process a second time is given up."""
 
@@ -57,6 +60,7 @@ def run_ray(
     if address is None:
         settings |= {"num_cpus": workers, "include_dashboard": False}
     try:
+        _knock(address)
         ray.init(address=address or "local", **settings)
     except Exception as error:  # Ray raises bare ones, too: of a machine too busy to start it
         raise OptionError(
@@ -66,6 +70,17 @@ def run_ray(
         yield from _run(tasks, options)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself tries for minutes, and ends the whole process, where nothing listens.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def _run(tasks: Sequence[tuple[Job, str]], options: PrepareOptions) -> Iterator[Outcome]:
