@@ -17,7 +17,8 @@ from facex.editing import PreparedEdit, picture_of
 from facex.fors.face_picture import FacePicture
 from facex.fors.occluders import things_before
 from facex.geometry.band import filled
-from facex.geometry.pose import euler_from_rotation
+from facex.geometry.drive import MOST_TURN
+from facex.geometry.pose import euler_from_rotation, facing_angle
 from facex.geometry.topology import EYES
 from facex.locate import LocatedFace
 from facex.types import PARSING_CLASSES, Region
@@ -45,6 +46,11 @@ def tell_doubts(prepared: PreparedEdit, target: LocatedFace) -> None:
         found += turned_away(*turns, face.name)
         found += hidden(picture_of(face), face.name)
         found += too_small(face.native_size, target.native_size, face.name)
+    driver = prepared.others.get(prepared.plans[0].motion.pose)
+    if driver is not None and not prepared.plans[0].motion.relative:
+        found += turned_far(
+            target.representation.rotation[0], driver.representation.rotation[0], driver.name
+        )
     for doubt in found:
         warnings.warn(doubt, stacklevel=1)
 
@@ -67,6 +73,22 @@ def turned_away(source: Tensor, result: Tensor, name: str) -> list[str]:
     return [
         f"the head in {name} is turned by more than {_TURNED} degrees against the result, so half "
         "of the face is a guess; a photo from a more similar side will look more like the person"
+    ]
+
+
+def turned_far(target: Tensor, wanted: Tensor, name: str) -> list[str]:
+    """Whether a head is not turned as far as a driver's: no sentence or one.
+
+    Args:
+        target: rotation ``(3, 3)`` of the head that is turned.
+        wanted: rotation ``(3, 3)`` of the driver's.
+        name: of the driver's photo.
+    """
+    if float(facing_angle(target, wanted)) <= MOST_TURN:
+        return []
+    return [
+        f"the head in {name} faces more than {round(np.rad2deg(MOST_TURN))} degrees away from "
+        "where the photo's does; it is turned only so far, as the rest would be a guess"
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from facex.doubts import hidden, too_small, turned_away
+from facex.doubts import hidden, too_small, turned_away, turned_far
 from facex.fors.face_picture import FacePicture
 from facex.geometry.pose import rotation_from_euler
 from facex.geometry.topology import EYES, region_polygon_mask
@@ -27,6 +27,13 @@ def test_a_head_turned_far_from_the_result_s_is_doubted() -> None:
         assert "35 degrees" in said
         assert not turned_away(turn(yaw), turn(yaw - 10), "a.jpg")
         assert not turned_away(turn(0.0), turn(yaw), "a.jpg"), "a frontal photo shows both halves"
+
+
+def test_a_driver_that_faces_too_far_away_is_doubted() -> None:
+    (said,) = turned_far(turn(30.0), turn(-20.0), "d.jpg")
+    assert "d.jpg" in said
+    assert "35 degrees" in said
+    assert not turned_far(turn(15.0), turn(-15.0), "d.jpg")
 
 
 def test_dark_glasses_and_things_before_a_face_are_doubted() -> None:

@@ -7,6 +7,7 @@ its place and size. An edit that asks for nothing returns the target itself, the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -21,6 +22,7 @@ from facex.geometry.pose import (
     euler_from_rotation,
     place,
     rotation_from_euler,
+    turned_at_most,
     unplace,
 )
 from facex.geometry.shape_model import ShapeModel, bundled
@@ -29,6 +31,8 @@ from facex.types import BLENDSHAPES
 
 EYEBALL_TO_IRIS: Final = 2.05
 """Radius of the eyeball over that of the iris (12.0 and 5.85 mm in adults)."""
+MOST_TURN: Final = math.radians(35)
+"""How far a head is turned from where its photo shows it: beyond, most of it would be a guess."""
 LOOK_GAIN: Final = 1.3
 """How much further than the eyeball's geometry says a slider moves the iris.
 
@@ -320,6 +324,7 @@ def _pose(
         rotation = rotation_from_euler(
             yaw + sliders.yaw, pitch + sliders.pitch, roll + sliders.roll
         )
+    rotation = turned_at_most(rotation, target.rotation, MOST_TURN)
     return rotation, turn_head(target, rotation)
 
 

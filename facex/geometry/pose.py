@@ -66,6 +66,35 @@ def euler_from_rotation(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return yaw, pitch, roll
 
 
+def facing_angle(first: Tensor, second: Tensor) -> Tensor:
+    """Radians (...,) between where two heads of rotations (..., 3, 3) face, whatever their roll."""
+    return torch.acos((first[..., 2] * second[..., 2]).sum(-1).clamp(-1, 1))
+
+
+def turned_at_most(rotation: Tensor, start: Tensor, most: float) -> Tensor:
+    """A head that faces at most so far from where another does.
+
+    Args:
+        rotation: (B, 3, 3) of the head.
+        start: (B, 3, 3) of the other.
+        most: radians.
+
+    Returns:
+        (B, 3, 3): turned back about the shortest way; ``rotation`` itself where nothing is.
+    """
+    angle = facing_angle(rotation, start)
+    beyond = (angle - most).clamp_min(0)
+    if not bool(beyond.any()):
+        return rotation
+    axis = torch.linalg.cross(rotation[..., 2], start[..., 2])
+    axis = axis / axis.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = ((zero, -z, y), (z, zero, -x), (-y, x, zero))
+    skew = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    return torch.linalg.matrix_exp(beyond[..., None, None] * skew) @ rotation
+
+
 def place(points: Tensor, pose: Pose) -> Tensor:
     """Put canonical points (B, N, 3) into the picture: (B, N, 3) in pixels."""
     shift = torch.cat([pose.translation, pose.depth[:, None]], dim=-1)

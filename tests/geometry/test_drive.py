@@ -7,12 +7,26 @@ import pytest
 import torch
 
 from facex.errors import OptionError
-from facex.geometry.drive import Sliders, combine, measure
+from facex.geometry.drive import MOST_TURN, Sliders, combine, measure
+from facex.geometry.pose import facing_angle
 from facex.geometry.shape_model import ShapeModel
 from facex.geometry.topology import CHIN, FOREHEAD, IRIS_CENTRES
 from facex.types import BLENDSHAPES
 
 from .conftest import MakeFace
+
+
+def test_a_head_is_turned_only_as_far_as_its_photo_can_show(make_face: MakeFace) -> None:
+    target, driver = make_face(4, yaw=30), make_face(5, yaw=-40, pitch=5, roll=20)
+    turned = combine(target, pose=driver)
+    angle = facing_angle(turned.rotation, target.rotation)
+    assert float(angle) == pytest.approx(MOST_TURN, abs=1e-3)
+    # On the way to the driver, and rolled as it is.
+    rest = facing_angle(turned.rotation, driver.rotation)
+    whole = facing_angle(target.rotation, driver.rotation)
+    assert float(angle + rest) == pytest.approx(float(whole), abs=1e-3)
+    near = make_face(6, yaw=0, roll=20)
+    assert torch.equal(combine(target, pose=near).rotation, near.rotation)
 
 
 def test_asking_for_nothing_returns_the_same_tensors(make_face: MakeFace) -> None:

@@ -92,7 +92,8 @@ def place(tmp_path: Path, astronaut: Image.Image, hopper: Image.Image) -> Path:
     (tmp_path / "facex").symlink_to(ROOT / "facex")
     (tmp_path / "photos").mkdir()
     astronaut.save(tmp_path / "photos" / "a.png")
-    hopper.save(tmp_path / "photos" / "b.png")
+    # At its own size his face is left out as too small.
+    hopper.resize((hopper.width * 2, hopper.height * 2)).save(tmp_path / "photos" / "b.png")
     return tmp_path
 
 
