@@ -91,9 +91,9 @@ def place(tmp_path: Path, astronaut: Image.Image, hopper: Image.Image) -> Path:
     """A checkout with two photos."""
     (tmp_path / "facex").symlink_to(ROOT / "facex")
     (tmp_path / "photos").mkdir()
-    astronaut.save(tmp_path / "photos" / "a.png")
-    # At its own size his face is left out as too small.
-    hopper.resize((hopper.width * 2, hopper.height * 2)).save(tmp_path / "photos" / "b.png")
+    # At its own size her face is left out as too small.
+    astronaut.resize((1024, 1024)).save(tmp_path / "photos" / "a.png")
+    hopper.save(tmp_path / "photos" / "b.png")
     return tmp_path
 
 
