@@ -25,7 +25,7 @@ _BELOW: Final = 0.03
 """How far below the chin the sides are looked for, as a share of the side; shoulders are lower."""
 _NEAR: Final = 0.06
 """How far from below the jaw a side may be found, as a share of the side."""
-_BEHIND: Final = 0.03
+_BEHIND: Final = 0.06
 """How far behind an ear a neck may go on, as a share of the side."""
 _SOFT: Final = 0.012
 """Deviation of the blur of the outline, as a share of the side."""
