@@ -135,6 +135,20 @@ def test_a_resumed_run_is_an_uninterrupted_one(shards: Path, tmp_path: Path) -> 
         assert torch.equal(value, parts.model.state_dict()[name]), name
 
 
+def test_a_deeper_network_begins_as_what_it_is_made_of(shards: Path, tmp_path: Path) -> None:
+    HarmonizerTrainer(config(shards, tmp_path / "a")).run()
+    start = tmp_path / "a" / "model"
+    grown = HarmonizerTrainer(config(shards, tmp_path / "b", start=start, blocks=(3, 2))).model
+    shallow = Harmonizer.from_pretrained(start)
+    assert sum(p.numel() for p in grown.parameters()) > sum(p.numel() for p in shallow.parameters())
+    batch = Composites(shards).batch(np.arange(2))
+    inputs = [batch[name] for name in ("composite", "known", "edit", "geometry")]
+    with torch.no_grad():
+        assert shallow(*inputs).abs().max() > 0
+        # Another memory format adds in another order.
+        torch.testing.assert_close(grown(*inputs), shallow(*inputs), rtol=1e-4, atol=1e-5)
+
+
 def test_missing_composites_are_named(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"facex\.train\.composites"):
         HarmonizerTrainer(config(tmp_path / "none", tmp_path / "run"))
