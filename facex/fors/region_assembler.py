@@ -318,8 +318,10 @@ class RegionAssembler:
         """Pixels of a picture in the result's place, and where they are really shown."""
         if carried is None or (name == TARGET and layer[0] in STAYS_PUT):
             return target, np.ones(target.shape[:2], np.float32)
-        # A head that moves over its own photo comes before another part of the ground.
-        outer = layer[0] in (Region.HAIR, Region.EARS) or name == TARGET
+        # A head that moves over its own photo brings its jaw before its neck; its hair stays before
+        # the ground that it is mixed with.
+        mixed = FACE_REGIONS if name == TARGET else (Region.HAIR,)
+        outer = layer == mixed or layer[0] == Region.EARS
         pixels = self.looks.outlined(name) if outer else self.looks.pixels(name)
         image, shown = ready or carried.layer(layer, pixels)
         skin = None
