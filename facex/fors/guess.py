@@ -35,6 +35,10 @@ _GAP: Final = 0.025
 """Half the width of a gap that still belongs to the head, as a share of the side."""
 _PLAIN: Final = 0.016
 """Deviation of the blur that leaves of borrowed skin its shading, as a share of the side."""
+_SEEN: Final = 0.001
+"""Share of the picture that must show clothes, or what is around them, to go on behind a head."""
+_HEM: Final = 0.008
+"""Deviation of the blur between the two, as a share of the side."""
 _FADE: Final = 0.016
 """How far lent skin reaches over the rim of the source's, as a share of the side."""
 _DARK: Final = 0.4
@@ -212,12 +216,12 @@ def _behind(target: Floats, ground: Floats, cloth: Floats | None) -> Floats:
     if cloth is None:
         return push_pull(target, ground)
     parts = [np.asarray(ground * part, np.float32) for part in (cloth, 1 - cloth)]
-    if min(part.mean() for part in parts) < LEAST / 4:
+    if min(part.mean() for part in parts) < _SEEN:
         return push_pull(target, ground)
     # Each place is what is nearest to it.
     far = [cv2.distanceTransform(np.uint8(part < 0.5), cv2.DIST_L2, 5) for part in parts]
     size = len(target)
-    worn = cv2.GaussianBlur(np.float32(far[0] < far[1]), (0, 0), _PLAIN / 2 * size)[..., None]
+    worn = cv2.GaussianBlur(np.float32(far[0] < far[1]), (0, 0), _HEM * size)[..., None]
     one, other = (push_pull(target, part) for part in parts)
     return np.asarray(other + (one - other) * worn, np.float32)
 
