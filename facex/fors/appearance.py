@@ -39,7 +39,6 @@ class Appearance:
         colours: how each picture is brought into the target's light, once it was compared.
         even: what falls on one side of faces.
         bare: the target's bare skin ``(S, S)`` that takes another complexion, once it has.
-        between: the share of skin in the target's hair, likewise.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class Appearance:
         self.colours: dict[str, ColourMap | None] = {}
         self.even = EvenLight()
         self.bare: Floats | None = None
-        self.between: Floats | None = None
         self._toned: Floats | None = None
         self._outlined: dict[str, Floats] = {}
         self._between: dict[str, Floats] = {}
@@ -90,8 +88,7 @@ class Appearance:
         tone = tone_of(self.colours.get(self.plan.pixels[Region.SKIN]))
         if tone is not None and self.plan.toned:
             target, masks = self.pictures[TARGET], self.masks[TARGET]
-            self.between = self.skin_between(TARGET)
-            self.bare = bare_skin(masks, self.between, self.plan.toned)
+            self.bare = bare_skin(masks, self.skin_between(TARGET), self.plan.toned)
             self._toned = toned(target.pixels, self.bare, masks, tone)
 
     def pixels(self, name: str) -> Floats:

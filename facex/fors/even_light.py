@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facex.fors.face_picture import FacePicture
 from facex.fors.mirror import other_half
-from facex.fors.morphology import resized
+from facex.fors.morphology import resized, weighted_mean
 from facex.types import REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
@@ -126,13 +126,10 @@ def thrown_tint(picture: FacePicture) -> Floats:
     skin = cv2.erode(np.isin(picture.parsing, _SKIN).astype(np.uint8), np.ones((3, 3), np.uint8))
     skin = skin.astype(np.float32)
     sigma = _TINTED * size
-    weight = cv2.GaussianBlur(skin, (0, 0), sigma)
     if not skin.any():
         return np.ones((size, size, 3), np.float32)
     lab = cv2.cvtColor(np.ascontiguousarray(resized(picture.pixels, size)), cv2.COLOR_RGB2LAB)
-    here = (
-        cv2.GaussianBlur(lab * skin[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3)[..., None]
-    )
+    here, weight = weighted_mean(lab, skin, sigma)
     usual = np.arctan2(*np.median(lab[skin > 0.5][:, 1:], axis=0)[::-1])
     chroma, hue = np.hypot(here[..., 1], here[..., 2]), np.arctan2(here[..., 2], here[..., 1])
     off = np.angle(np.exp(1j * (hue - usual)))

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.morphology import weighted_mean
+
 Floats = NDArray[np.float32]
 
 _LEAST_LENT: Final = 0.05
@@ -96,7 +98,7 @@ def _no_brighter(gain: Floats, lender: Floats, image: Floats, both: Floats) -> F
     One that is continued into a hole meets brighter skin there than where it was found.
     """
     sigma = both.shape[0] * _SMOOTH
-    seen, _ = _weighted_mean(image, both, sigma)
+    seen, _ = weighted_mean(image, both, sigma)
     most = float(np.quantile(seen[both > 0.5 * both.max()].mean(-1), _BRIGHTEST))
     light = cv2.GaussianBlur(((lender + np.float32(_FLOOR)) * gain).mean(-1), (0, 0), sigma)
     return np.asarray(gain * np.minimum((most + _FLOOR) / light, 1)[..., None], np.float32)
@@ -152,11 +154,11 @@ def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
     tint = np.linalg.norm(tint - _median(tint, both), axis=-1) / _TINT
     both = np.asarray(both * np.exp(-np.square(tint)), np.float32)
     sigma = both.shape[0] * _SMOOTH
-    wide, _ = _weighted_mean(gap, both, _WIDE * sigma)
+    wide, _ = weighted_mean(gap, both, _WIDE * sigma)
     # A strand of hair or a wrinkle of one of them is not a difference of light.
     odd = np.linalg.norm(gap - wide, axis=-1) / _ODD
     both = np.asarray(both * np.exp(-np.square(odd)), np.float32)
-    difference, weight = _weighted_mean(gap, both, sigma)
+    difference, weight = weighted_mean(gap, both, sigma)
     return push_pull(difference, (weight > _LEAST_LENT).astype(np.float32))
 
 
@@ -164,12 +166,6 @@ def _median(values: Floats, weight: Floats) -> Floats:
     """Median ``(C,)`` of ``(H, W, C)`` where the weight is most of what it can be."""
     sure = weight > 0.5 * weight.max()
     return np.asarray(np.median(values[sure], axis=0), np.float32)
-
-
-def _weighted_mean(values: Floats, weight: Floats, sigma: float) -> tuple[Floats, Floats]:
-    total = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
-    mean = cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma)
-    return np.asarray(mean / np.maximum(total, 1e-4)[..., None], np.float32), total
 
 
 def _level(weighted: Floats, weight: Floats) -> Floats:

@@ -7,6 +7,7 @@ training faces, the ground behind a head that moved from around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -166,7 +167,7 @@ def fill_rest(
     front: Floats,
     target: Floats,
     head: Floats,
-    neck: tuple[Floats, Floats] | None = None,
+    neck: Callable[[], tuple[Floats, Floats]] | None = None,
     cloth: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Fill what is left: where the head was, from around the head; on it, from the head.
@@ -177,7 +178,7 @@ def fill_rest(
         front: ``(S, S)``, the result's head.
         target: ``(S, S, 3)``, the target as it was.
         head: ``(S, S)``, the target's head as it was.
-        neck: ``(S, S)``, where a neck goes on behind the head, and ``(S, S, 3)``, its colours.
+        neck: finds ``(S, S)``, where a neck goes on behind the head, and its colours.
         cloth: ``(S, S)``, the target's clothes.
 
     Returns:
@@ -205,7 +206,7 @@ def fill_rest(
         return filled, known
     behind = _behind(target, ground, cloth)
     if neck is not None:
-        column, colours = neck
+        column, colours = neck()
         behind = behind + (colours - behind) * column[..., None]
     filled = filled + (behind - filled) * share[..., None]
     return np.asarray(filled, np.float32), np.asarray(known + share * TRUST, np.float32)

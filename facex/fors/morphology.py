@@ -53,3 +53,10 @@ def local_mean(image: Floats, part: Floats, reach: float) -> Floats:
     total = (image * part[..., None]).sum((0, 1)) / max(float(part.sum()), 1.0)
     near = cv2.blur(image * part[..., None], (side, side)) + total * np.float32(1e-4)
     return np.asarray(near / weight[..., None], np.float32)
+
+
+def weighted_mean(values: Floats, weight: Floats, sigma: float) -> tuple[Floats, Floats]:
+    """Gaussian mean of ``(S, S, C)`` by weight ``(S, S)``, and the weight that is near."""
+    total = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
+    mean = cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma)
+    return np.asarray(mean / np.maximum(total, 1e-4)[..., None], np.float32), total

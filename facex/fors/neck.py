@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.fill import push_pull
+from facex.geometry.topology import CHIN
 
 Floats = NDArray[np.float32]
 
-_CHIN: Final = 152
 _LOBES: Final = (93, 323)
 """Points of the mesh beside the lobes of the ears; the picture's left one first."""
 _JAWS: Final = ((172, 136), (397, 365))
@@ -48,9 +48,9 @@ def neck_column(points: NDArray[np.floating], neck: Floats, result: NDArray[np.f
     """
     size = neck.shape[0]
     sides = [float(points[list(jaw), 0].mean()) for jaw in _JAWS]
-    middle = points[_CHIN, 0]
-    top = int(np.clip(points[[172, 397], 1].mean(), 0, size - 1))
-    bottom = int(np.clip(points[_CHIN, 1] + _BELOW * size, top + 1, size))
+    middle = points[CHIN, 0]
+    top = int(np.clip(points[[jaw for jaw, _ in _JAWS], 1].mean(), 0, size - 1))
+    bottom = int(np.clip(points[CHIN, 1] + _BELOW * size, top + 1, size))
     columns = np.flatnonzero((neck[top:bottom] > 0.5).any(0))
     for side, here in enumerate((columns[columns < middle], columns[columns > middle])):
         if len(here):
@@ -67,7 +67,7 @@ def neck_column(points: NDArray[np.floating], neck: Floats, result: NDArray[np.f
     column = ((x > sides[0]) & (x < sides[1]) & (y > level)).astype(np.float32)
     if not len(columns):
         # A collar that hides the neck may reach up to the chin.
-        low = points[_CHIN, 1]
+        low = points[CHIN, 1]
         column = column * np.clip(2 * (low - y) / np.maximum(low - level, 1.0), 0, 1)
     return cv2.GaussianBlur(np.asarray(column, np.float32), (0, 0), _SOFT * size)
 

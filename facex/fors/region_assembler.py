@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import cv2
@@ -188,18 +189,18 @@ class RegionAssembler:
             if Region.HAIR in self.plan.edit:
                 # Another head may be narrower than that of who lends.
                 oval = region_polygon_mask(points, "face", size).astype(np.float32)
-                place = edit * np.maximum(np.minimum(oval, 1), painted.front)
+                place = edit * np.maximum(oval, painted.front)
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
         if Region.HAIR in self.plan.edit:
             head = resized(head_of(self.masks[TARGET]), size)
-            neck = self._neck(image, known, painted.regions)
             cloth = resized(self.masks[TARGET][Region.CLOTH], size)
+            neck = partial(self._neck, image, known, painted.regions)
             image, known = fill_rest(image, known, painted.front, target, head, neck, cloth)
         else:
             image = fill_face(image, known, skin + jaw, points)
-            between = self.looks.between
-            if self.in_place and between is not None:
+            if self.in_place and self.looks.bare is not None:
+                between = self.looks.skin_between(TARGET)
                 image = into_hair(image, own, skin + jaw, self.masks[TARGET], between)
         return image, known
 
@@ -325,7 +326,7 @@ class RegionAssembler:
         pixels = self.looks.outlined(name) if outer else self.looks.pixels(name)
         image, shown = ready or carried.layer(layer, pixels)
         skin = None
-        if layer[0] == Region.HAIR and name != TARGET:
+        if layer[0] == Region.HAIR and self.looks.colours.get(name) is not None:
             skin = draw_warped(carried.field, self.looks.skin_between(name))
         return self.looks.recolour(name, layer, image, skin), shown
 
