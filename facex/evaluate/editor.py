@@ -30,8 +30,8 @@ from facex.timing import timed
 
 Floats = NDArray[np.float32]
 
-KEPT_FACES: Final = 96
-"""Decomposed faces that stay in memory, about a megabyte each."""
+KEPT_FACES: Final = 512
+"""Decomposed faces that stay in memory, about a megabyte each; protocols share most of them."""
 
 
 @dataclass

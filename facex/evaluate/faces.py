@@ -9,6 +9,7 @@ import io
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,8 @@ INDEX: Final = "index.csv"
 _WHOLE: Final = 1 << 20
 """Bytes up to which a picture is hashed whole; of a larger one, both ends of ``_END`` bytes."""
 _END: Final = 1 << 16
+_KEPT: Final = 256
+"""Pictures that stay decoded: several systems, metrics and protocols ask for the same."""
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff")
 
 
@@ -132,23 +135,29 @@ class FaceSet:
         return digest.hexdigest()[:16]
 
     def image(self, name: str) -> Pixels:
-        """The picture ``(side, side, 3)`` uint8.
+        """The picture ``(side, side, 3)`` uint8, not to be written into.
 
         Raises:
             ImageRejected: the file is no picture, or not square: not aligned.
         """
-        place = self._places[name]
-        photo = read_photo(place.read(0, place.length))
-        width, height = photo.size
-        if abs(width - height) > 1:
-            raise ImageRejected(
-                f"{name} is {width} x {height}, but aligned faces are square; "
-                "align the photos first (facex prepare)"
-            )
-        image = photo.image
-        if width != self.side:
-            image = image.resize((self.side, self.side), Image.Resampling.LANCZOS)
-        return np.asarray(image)
+        return _picture(self._places[name], self.side, name)
+
+
+@lru_cache(maxsize=_KEPT)
+def _picture(place: _Place, side: int, name: str) -> Pixels:
+    photo = read_photo(place.read(0, place.length))
+    width, height = photo.size
+    if abs(width - height) > 1:
+        raise ImageRejected(
+            f"{name} is {width} x {height}, but aligned faces are square; "
+            "align the photos first (facex prepare)"
+        )
+    image = photo.image
+    if width != side:
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _read_index(path: Path) -> dict[str, dict[str, str]]:

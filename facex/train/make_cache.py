@@ -75,7 +75,10 @@ def landmarks(images: Tensor, teachers: Teachers) -> tuple[Tensor, Tensor]:
     points = torch.zeros(count, 478, 3)
     for _ in range(2):
         matrix = box_affine(centre, side, angle, 256)
-        found = teachers.net("mp_face_landmarks")(sample_affine(images, matrix, (256, 256)))[0]
+        seen = sample_affine(images, matrix, (256, 256))
+        # A third faster on the CPU.
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        found = teachers.net("mp_face_landmarks")(seen)[0]
         xy = found[..., :2] @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
         points = torch.cat([xy, found[..., 2:] * (side / 256)[:, None, None]], -1)
         low, high = xy[:, :468].amin(1), xy[:, :468].amax(1)
