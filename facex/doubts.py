@@ -17,7 +17,7 @@ from facex.editing import PreparedEdit, picture_of
 from facex.fors.face_picture import FacePicture
 from facex.fors.occluders import things_before
 from facex.geometry.band import filled
-from facex.geometry.drive import MOST_TURN
+from facex.geometry.drive import MOST_HEAD_TURN, MOST_TURN
 from facex.geometry.pose import euler_from_rotation, facing_angle
 from facex.geometry.topology import EYES
 from facex.locate import LocatedFace
@@ -43,7 +43,10 @@ def tell_doubts(prepared: PreparedEdit, target: LocatedFace) -> None:
         face, pose = prepared.others[role], prepared.plans[0].motion.pose
         posed = prepared.others.get(pose, target)
         turns = face.representation.rotation[0], posed.representation.rotation[0]
-        found += turned_away(*turns, face.name)
+        if role == prepared.plans[0].motion.head:
+            found += turned_far(*turns, face.name, MOST_HEAD_TURN)
+        else:
+            found += turned_away(*turns, face.name)
         found += hidden(picture_of(face), face.name)
         found += too_small(face.native_size, target.native_size, face.name)
     driver = prepared.others.get(prepared.plans[0].motion.pose)
@@ -76,18 +79,19 @@ def turned_away(source: Tensor, result: Tensor, name: str) -> list[str]:
     ]
 
 
-def turned_far(target: Tensor, wanted: Tensor, name: str) -> list[str]:
-    """Whether a head is not turned as far as a driver's: no sentence or one.
+def turned_far(target: Tensor, wanted: Tensor, name: str, most: float = MOST_TURN) -> list[str]:
+    """Whether a head is not turned as far as another's: no sentence or one.
 
     Args:
         target: rotation ``(3, 3)`` of the head that is turned.
-        wanted: rotation ``(3, 3)`` of the driver's.
-        name: of the driver's photo.
+        wanted: rotation ``(3, 3)`` of the other's.
+        name: of the photo that is not the edited one.
+        most: radians that it is turned at most.
     """
-    if float(facing_angle(target, wanted)) <= MOST_TURN:
+    if float(facing_angle(target, wanted)) <= most:
         return []
     return [
-        f"the head in {name} faces more than {round(np.rad2deg(MOST_TURN))} degrees away from "
+        f"the head in {name} faces more than {round(np.rad2deg(most))} degrees away from "
         "where the photo's does; it is turned only so far, as the rest would be a guess"
     ]
 

@@ -165,6 +165,7 @@ def fill_rest(
     image: Floats,
     known: Floats,
     front: Floats,
+    beside: Floats,
     target: Floats,
     head: Floats,
     neck: Callable[[], tuple[Floats, Floats]] | None = None,
@@ -176,6 +177,7 @@ def fill_rest(
         image: ``(S, S, 3)`` in [0, 1].
         known: ``(S, S)``.
         front: ``(S, S)``, the result's head.
+        beside: ``(S, S)``, what is not its face: there it is filled from hair and ears.
         target: ``(S, S, 3)``, the target as it was.
         head: ``(S, S)``, the target's head as it was.
         neck: finds ``(S, S)``, where a neck goes on behind the head, and its colours.
@@ -194,7 +196,11 @@ def fill_rest(
     own = np.asarray(known * (front > TRUST), np.float32)
     if own.sum() >= 1:
         seen = there[..., None]
-        inside = image * seen + push_pull(image, own) * (1 - seen)
+        inside = push_pull(image, own)
+        hair = np.asarray(own * beside, np.float32)
+        if hair.mean() > _SEEN:
+            inside = inside + (push_pull(image, hair) - inside) * beside[..., None]
+        inside = image * seen + inside * (1 - seen)
         filled = np.asarray(filled + (inside - filled) * whole[..., None], np.float32)
     # What has been guessed already is no open ground.
     share = np.clip(1 - 4 * known, 0, 1) * (1 - whole)

@@ -81,6 +81,7 @@ def result_geometry(
         return combine(
             faces[TARGET],
             identity=other(name),
+            head=other(motion.head),
             pose=other(motion.pose),
             expression=other(motion.expression),
             gaze=other(motion.gaze),

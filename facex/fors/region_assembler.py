@@ -37,7 +37,7 @@ from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.relight import ColourMap
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
-from facex.fors.trim import beard_of, trim_face
+from facex.fors.trim import above_brows, beard_of, trim_face
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     draw_warped,
@@ -54,6 +54,8 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
+_RIM: Final = 0.004
+"""The same around a face whose hair comes along."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 
 
@@ -196,7 +198,10 @@ class RegionAssembler:
             head = resized(head_of(self.masks[TARGET]), size)
             cloth = resized(self.masks[TARGET][Region.CLOTH], size)
             neck = partial(self._neck, image, known, painted.regions)
-            image, known = fill_rest(image, known, painted.front, target, head, neck, cloth)
+            face = sum((painted.regions.get(r, 0) for r in FACE_REGIONS), np.zeros_like(known))
+            beside = np.minimum(1 - face, 1 - region_polygon_mask(points, "face", size))
+            beside = np.asarray(np.clip(beside, 0, 1), np.float32)
+            image, known = fill_rest(image, known, painted.front, beside, target, head, neck, cloth)
         else:
             image = fill_face(image, known, skin + jaw, points)
             if self.in_place and self.looks.bare is not None:
@@ -221,7 +226,7 @@ class RegionAssembler:
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
-                if region in (Region.SKIN, Region.GLASSES) and name != TARGET:
+                if region in self._kept_on_mesh and name != TARGET:
                     mask = mask * crowns[name]
                 if free is not None and layer == FACE_REGIONS:
                     mask = mask * free
@@ -299,13 +304,22 @@ class RegionAssembler:
         return carried.region(region, mask)
 
     def _crown(self, carried: Mapping[str, Carried | None], name: str, size: int) -> Floats:
-        """Where another's skin and glasses may be: beyond the mesh, only on a head that stays."""
+        """Where another's skin and glasses may be: beyond the mesh, only on a head that stays.
+
+        A head that comes with its hair has skin above its brows there; what is skin beside its
+        cheeks is neck or ears, drawn out.
+        """
         part = carried[name]
-        if part is None or TARGET not in carried or self.plan.pixels[Region.HAIR] != TARGET:
+        if part is None or TARGET not in carried:
             return np.ones((size, size), np.float32)
+        if self.plan.pixels[Region.HAIR] != TARGET:
+            # Its last pixel, too, is mixed with what is drawn out.
+            rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
+            inside = cv2.erode(part.field.inside, rim).astype(np.float32)
+            return np.maximum(inside, above_brows(self._place(size), size))
+        mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
-        mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         return np.asarray(np.clip(np.maximum(head, mesh), 0, 1), np.float32)
 
     def _layer(
@@ -368,6 +382,15 @@ class RegionAssembler:
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.looks.compare(name, faces[name][0], np.asarray(shown, np.float32), target, own)
         return faces
+
+    @property
+    def _kept_on_mesh(self) -> tuple[Region, ...]:
+        """Regions of others that end where the mesh does, unless the head goes on there."""
+        owner = self.plan.pixels[Region.BEARD]
+        bare = owner in self.masks and not beard_of(self.pictures[owner], self.masks[owner])
+        if self.plan.pixels[Region.HAIR] == TARGET or not bare:
+            return Region.SKIN, Region.GLASSES
+        return Region.SKIN, Region.BEARD, Region.GLASSES
 
     @property
     def _sets_in(self) -> bool:

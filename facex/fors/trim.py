@@ -104,13 +104,17 @@ def _strands(hair: Floats, foreign: Floats, face: Floats, picture: FacePicture) 
         cv2.blur(cv2.dilate(hair, disc(round(size * reach))), (3, 3))
         for reach in (_STRANDS, _BESIDE)
     )
-    points = np.asarray(picture.landmarks, np.float64)
+    above = above_brows(np.asarray(picture.landmarks, np.float64), size)
+    rim = np.maximum(near * above, beside) * _unlike_skin(face, picture)
+    return np.maximum(rim, _lines_near(hair, foreign, picture), dtype=np.float32)
+
+
+def above_brows(points: NDArray[np.float64], size: int) -> Floats:
+    """``(size, size)``, 1 above the line of the brows of a mesh ``(478, 3)`` in pixels, soft."""
     brow, chin = points[9, :2], points[152, :2]
     up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
     places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
-    above = np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1)
-    rim = np.maximum(near * above, beside) * _unlike_skin(face, picture)
-    return np.maximum(rim, _lines_near(hair, foreign, picture), dtype=np.float32)
+    return np.asarray(np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1), np.float32)
 
 
 def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:

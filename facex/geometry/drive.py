@@ -33,11 +33,18 @@ EYEBALL_TO_IRIS: Final = 2.05
 """Radius of the eyeball over that of the iris (12.0 and 5.85 mm in adults)."""
 MOST_TURN: Final = math.radians(35)
 """How far a head is turned from where its photo shows it: beyond, most of it would be a guess."""
+MOST_HEAD_TURN: Final = math.radians(25)
+"""The same of a head that comes from another photo, with its hair and ears: behind them is nothing
+of it that could be shown."""
 LOOK_GAIN: Final = 1.3
 """How much further than the eyeball's geometry says a slider moves the iris.
 
 Lids hide a part of the movement, and a gaze network that reads the edited photos saw .54 of what
 was asked."""
+LID_GAIN: Final = 2.5
+"""How much further than the fitted basis says lids follow eyes that turn up or down.
+
+Of the pitch that was asked for a gaze network saw .44 with 1, and .70 with this."""
 SLIDER_GAIN: Final[Mapping[str, float]] = {
     "jawOpen": 1.3,
     **dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), 1.4),
@@ -57,6 +64,8 @@ LOOK_RANGE: Final = 0.6
 """Radians of gaze that a look blendshape of 1 stands for."""
 
 _LOOK: Final = tuple(i for i, name in enumerate(BLENDSHAPES) if name.startswith("eyeLook"))
+_FOLLOWED: Final = tuple(i for i in _LOOK if BLENDSHAPES[i][7:].startswith(("Up", "Down")))
+"""Those whose lids go along: up and down."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,7 @@ def combine(
     target: FaceGeometry,
     *,
     identity: FaceGeometry | None = None,
+    head: FaceGeometry | None = None,
     pose: FaceGeometry | None = None,
     expression: FaceGeometry | None = None,
     gaze: FaceGeometry | None = None,
@@ -174,6 +184,8 @@ def combine(
         target: the photo that is edited; gives whatever no other argument gives, and always the
             place and size of the head in the crop.
         identity: whose shape (and residual).
+        head: whose whole head is shown; it is turned from where its photo shows it by no more
+            than ``MOST_HEAD_TURN``.
         pose: whose head angles.
         expression: whose blendshapes.
         gaze: whose gaze. With the pose of the same person the eyes are turned in the head as that
@@ -197,7 +209,7 @@ def combine(
     if not any(sources) and sliders == Sliders():
         return target
     model = model or bundled()
-    rotation, translation = _pose(target, pose, relative, reference, sliders)
+    rotation, translation = _pose(target, head, pose, relative, reference, sliders)
     values = _expression(target, expression, relative, reference, sliders)
     unslid = _expression(target, expression, relative, reference, replace(sliders, expression={}))
 
@@ -213,7 +225,7 @@ def combine(
     asked = looks.new_tensor([sliders.gaze_pitch, sliders.gaze_yaw])
     place_turn = (turn + LOOK_GAIN * asked).clamp(-1.0, 1.0)
     turn = (turn + asked).clamp(-1.0, 1.0)
-    values = _look_values(values, turn)
+    values, unturned = _look_values(values, turn), values
 
     face = identity or target
     # A driver's change carries no mouth of its own.
@@ -230,8 +242,8 @@ def combine(
         # The difference form keeps untouched points where the photo has them, to the last bit.
         offset = model.expression_offset(values - target.expression) + (residual - target.residual)
         landmarks = target.landmarks + target.scale[:, None, None] * offset @ rotation.mT
-    extra = _slider_gain(values, unslid, sliders)
-    if extra is not None:
+    extra = _lid_gain(values, unturned) + _slider_gain(values, unslid, sliders)
+    if bool(extra.any()):
         offset = model.expression_offset(extra)
         landmarks = landmarks + target.scale[:, None, None] * offset @ rotation.mT
     landmarks = _with_irises(_lids_met(landmarks), owner, new, looks, place_turn)
@@ -270,14 +282,21 @@ def _lids_met(landmarks: Tensor) -> Tensor:
     return result
 
 
-def _slider_gain(values: Tensor, before: Tensor, sliders: Sliders) -> Tensor | None:
-    """What the sliders' gains add to the change of the blendshapes (B, 52); None for nothing."""
+def _lid_gain(values: Tensor, before: Tensor) -> Tensor:
+    """What the lids' gain adds to the change of the blendshapes (B, 52)."""
+    extra = torch.zeros_like(values)
+    extra[:, _FOLLOWED] = (LID_GAIN - 1) * (values - before)[:, _FOLLOWED]
+    return extra
+
+
+def _slider_gain(values: Tensor, before: Tensor, sliders: Sliders) -> Tensor:
+    """What the sliders' gains add to the change of the blendshapes (B, 52)."""
     extra = torch.zeros_like(values)
     for name in sliders.expression:
         column = BLENDSHAPES.index(name)
         gain = SLIDER_GAIN.get(name, 1.0) - 1
         extra[:, column] = gain * (values[:, column] - before[:, column])
-    return extra if bool(extra.any()) else None
+    return extra
 
 
 def check_sliders(sliders: Sliders) -> None:
@@ -306,13 +325,12 @@ def turn_head(target: FaceGeometry, rotation: Tensor) -> Tensor:
 
 def _pose(
     target: FaceGeometry,
+    head: FaceGeometry | None,
     pose: FaceGeometry | None,
     relative: bool,
     reference: FaceGeometry | None,
     sliders: Sliders,
 ) -> tuple[Tensor, Tensor]:
-    if pose is None and not sliders.turns:
-        return target.rotation, target.translation
     rotation = target.rotation
     if pose is not None:
         rotation = pose.rotation
@@ -325,6 +343,10 @@ def _pose(
             yaw + sliders.yaw, pitch + sliders.pitch, roll + sliders.roll
         )
     rotation = turned_at_most(rotation, target.rotation, MOST_TURN)
+    if head is not None:
+        rotation = turned_at_most(rotation, head.rotation, MOST_HEAD_TURN)
+    if rotation is target.rotation:
+        return rotation, target.translation
     return rotation, turn_head(target, rotation)
 
 

@@ -84,6 +84,7 @@ class Motion:
     Attributes:
         shape: picture of the face shape (identity coefficients and residual).
         features: pictures of the shape of single features that have another one.
+        head: picture of the whole head, hair and skin.
         pose: picture of the rotation of the head.
         expression: picture of the expression coefficients.
         gaze: picture of the gaze; the target's is eye in head, another's in the camera frame.
@@ -99,6 +100,7 @@ class Motion:
 
     shape: str = TARGET
     features: Mapping[Region, str] = field(default_factory=dict)
+    head: str = TARGET
     pose: str = TARGET
     expression: str = TARGET
     gaze: str = TARGET
@@ -187,6 +189,12 @@ class Plan:
         return frozenset(r for r in (Region.NECK, Region.EARS) if self.pixels[r] == TARGET)
 
     @property
+    def fills_a_hole(self) -> bool:
+        """Whether all that goes under the user's mask is the photo's own, and nothing moves."""
+        own = set(self.pixels.values()) <= {TARGET, NONE} and self.place is None
+        return own and self.by_mask and self.motion.is_still
+
+    @property
     def borrows_a_face(self) -> bool:
         """Whether somebody's face or head goes into another picture; motion alone does not count.
 
@@ -259,7 +267,9 @@ def _motion(step: Step, pixels: Mapping[Region, str]) -> Motion:
     own_face = all(pixels[region] == TARGET for region in FACE_REGIONS)
     sliders: Sliders = step.sliders
     shape = TARGET if own_face else _or_target(step.identity)
+    whole = pixels[Region.HAIR] == pixels[Region.SKIN] == shape
     return Motion(
+        head=shape if whole else TARGET,
         shape=shape,
         features={r: pixels[r] for r in SHAPED if pixels[r] not in (shape, NONE)},
         pose=_or_target(step.pose),

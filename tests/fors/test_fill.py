@@ -223,6 +223,18 @@ def test_lent_skin_is_nowhere_brighter_than_what_it_is_lent_to() -> None:
     assert found[:14].mean() == pytest.approx(float(skin.mean()), abs=0.03)
 
 
+def test_a_gap_between_cheek_and_hair_is_hair() -> None:
+    size = 64
+    skin, hair = np.float32([0.8, 0.6, 0.5]), np.float32([0.15, 0.1, 0.1])
+    image = np.broadcast_to(hair, (size, size, 3)).copy()
+    face, gap = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    face[16:48, 20:44], gap[16:48, 44:50] = 1, 1
+    image[face > 0], image[gap > 0] = skin, (0, 1, 0)
+    front = 1 - gap
+    filled, _ = fill_rest(image, front, front, 1 - face, image, np.ones_like(face))
+    assert filled[24:40, 45:49] == pytest.approx(np.broadcast_to(hair, (16, 4, 3)), abs=0.02)
+
+
 def test_clothes_and_the_wall_go_on_behind_a_head_each_by_itself() -> None:
     size = 64
     wall, shirt = np.float32([0.9, 0.95, 1.0]), np.float32([0.1, 0.1, 0.3])
@@ -233,7 +245,8 @@ def test_clothes_and_the_wall_go_on_behind_a_head_each_by_itself() -> None:
     head[8:56, 16:48] = 1
     front[8:30, 24:40] = 1
     known = np.asarray((1 - head) + front, np.float32)
-    behind, _ = fill_rest(target, known, front, target, head, cloth=cloth)
+    beside = np.zeros_like(known)
+    behind, _ = fill_rest(target, known, front, beside, target, head, cloth=cloth)
     assert behind[22, 20] == pytest.approx(wall, abs=0.02)
     assert behind[52, 32] == pytest.approx(shirt, abs=0.02)
     mixed = np.abs(behind[8:56, 18] - wall).max(-1) > 0.1
