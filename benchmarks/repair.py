@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     model = load_model(resolve_model_folder(args.model), torch.device("cpu"), torch.float32)
-    pipeline = FaceXPipeline(
-        model.base, model.controller, model.conditioner, harmonizer=model.harmonizer
-    )
+    pipeline = model.pipeline()
     lpips = Teachers(args.teachers).net("lpips_squeeze")
     maker = SampleMaker(
         FaceCache.open(args.cache, args.index), Codes.load(args.codes), 0, lamps=False

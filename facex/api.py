@@ -23,7 +23,6 @@ from facex.doubts import tell_doubts
 from facex.editing import PreparedEdit, StepOutcome, StepRunner, StepSettings
 from facex.errors import OptionError, RecipeError
 from facex.ford.representation import FaceRepresentation
-from facex.frc.pipeline import FaceXPipeline
 from facex.imaging.read import ImageSource, Photo, read_mask, read_photo
 from facex.locate import FaceLocator, LocatedFace
 from facex.models.folder import LoadedModel, load_model, save_model
@@ -84,9 +83,7 @@ class FaceX:
 
     def __init__(self, model: LoadedModel, detector: Detector | None = None) -> None:
         self.model = model
-        self.pipeline = FaceXPipeline(
-            model.base, model.controller, model.conditioner, harmonizer=model.harmonizer
-        )
+        self.pipeline = model.pipeline()
         self.styled = StyledPipelines(self.pipeline, model.folder)
         self.locator = FaceLocator(
             detector or NetDetector(model.detector),

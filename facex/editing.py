@@ -346,7 +346,9 @@ class StepRunner:
             trusted = plan.kappa * settings.kappa
             answer = pipeline.answer(condition, output, placed=placed, eyes=eyes, trusted=trusted)
         with timed(self.timings, "harmonize"):
-            change = self._harmonize(pipeline, condition, answer.composite, placed)
+            change = self._harmonize(
+                pipeline, condition, answer.composite, placed=placed, hole=plan.fills_a_hole
+            )
             if plan.motion.turns_eyes:
                 # It has learned eyes that look ahead, and turns others back a little.
                 change = change * (1 - eyes.to(change))
@@ -355,9 +357,15 @@ class StepRunner:
         )
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, placed: bool
+        self,
+        pipeline: FaceXPipeline,
+        condition: EditCondition,
+        composite: Tensor,
+        *,
+        placed: bool,
+        hole: bool,
     ) -> Tensor:
-        return pipeline.harmonize(condition, composite, placed=placed)
+        return pipeline.harmonize(condition, composite, placed=placed, hole=hole)
 
     def _finish(
         self,

@@ -99,3 +99,26 @@ def test_the_harmonizer_leaves_turned_eyes_alone(
     for iris in (468, 473):
         x, y = frame.apply(points[iris, :2][None])[0]
         assert gap[int(y), int(x)] <= 2
+
+
+def test_a_hole_gets_the_last_look_of_the_inpainter_and_an_edit_that_of_the_harmonizer(
+    mini: facex.FaceX, astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def looker(name: str) -> Any:
+        def look(composite: torch.Tensor, *masks: torch.Tensor) -> torch.Tensor:
+            asked.append(name)
+            return torch.zeros_like(composite)
+
+        return look
+
+    for name in ("harmonizer", "inpainter"):
+        monkeypatch.setattr(mini.pipeline, name, looker(name))
+    rep = mini.decompose(astronaut)[0]
+    x, y = Similarity(rep.photo_from_crop[0].numpy()).apply(rep.landmarks[0, 1:2, :2].numpy())[0]
+    mask = Image.new("L", astronaut.size)
+    mask.paste(255, (int(x) - 12, int(y) - 12, int(x) + 12, int(y) + 12))
+    mini.inpaint(astronaut, mask, options=QUICK)
+    mini.gaze(astronaut, yaw=15, options=QUICK)
+    assert asked == ["inpainter", "harmonizer"]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facex.errors import OptionError
 from facex.ford.gaze import eye_patches, head_angles
 from facex.ford.identity import align_for_identity
 from facex.fors.representation_assembler import REGION_PREFIX
 from facex.frc.anchor import anchor, drawn, known_cells
+from facex.frc.harmonizer import Harmonizer
 from facex.frc.spatial import SpatialFeatures
 from facex.models.folder import LoadedModel
 from facex.types import REGIONS
@@ -187,15 +187,13 @@ class StepGraph(nn.Module):
         return anchor(own, reference, steered.correction, trust), trust
 
 
-class HarmonizerGraph(nn.Module):
-    """The last look at an edit."""
+class LastLookGraph(nn.Module):
+    """The last look at an edit or at a hole."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, network: Harmonizer) -> None:
         super().__init__()
-        self.harmonizer = model.harmonizer
+        self.network = network
 
     def forward(self, composite: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Any:
         """See the ports of the stage."""
-        if self.harmonizer is None:
-            raise OptionError("this model has no harmonizer to export")
-        return (self.harmonizer(composite, known, edit, geometry),)
+        return (self.network(composite, known, edit, geometry),)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -25,8 +26,8 @@ from facex.export.graphs import (
     DetectorGraph,
     EncoderGraph,
     GazeGraph,
-    HarmonizerGraph,
     IdentityGraph,
+    LastLookGraph,
     MotionGraph,
     ParsingGraph,
     SpatialGraph,
@@ -35,7 +36,7 @@ from facex.export.graphs import (
     plain_factors,
 )
 from facex.fors.representation_assembler import REGION_PREFIX
-from facex.models.folder import LoadedModel
+from facex.models.folder import HARMONIZER, INPAINTER, LoadedModel
 from facex.types import REGIONS
 
 Random = torch.Generator
@@ -86,9 +87,16 @@ _KNOWN: Final = Port("known", "which pixels of the reference carry content, [0, 
 _EDIT: Final = Port("edit", "which pixels of the result may change, [0, 1]")
 _LATENTS: Final = Port("latents", "about unit variance")
 
+LAST_LOOKS: Final = MappingProxyType(
+    {
+        HARMONIZER: "the last look at an edit: what makes it one picture",
+        INPAINTER: "the last look at a hole in a photo: what makes it one picture",
+    }
+)
+"""Stages that a model may have or not."""
 STAGES: Final = (
     "detector", "motion", "gaze", "identity", "parsing",
-    "encoder", "decoder", "conditioner", "spatial", "step", "harmonizer",
+    "encoder", "decoder", "conditioner", "spatial", "step", *LAST_LOOKS,
 )  # fmt: skip
 """Names of all stages, in the order in which an edit needs them."""
 
@@ -111,9 +119,10 @@ def build_stages(model: LoadedModel, only: tuple[str, ...] = ()) -> list[Stage]:
     unknown = [name for name in only if name not in STAGES]
     if unknown:
         raise OptionError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-    there = [name for name in STAGES if name != "harmonizer" or model.harmonizer is not None]
-    if "harmonizer" in only and "harmonizer" not in there:
-        raise OptionError(f"{model.folder} has no harmonizer; leave that stage out")
+    missing = [name for name in LAST_LOOKS if getattr(model, name) is None]
+    if wanted := [name for name in missing if name in only]:
+        raise OptionError(f"{model.folder} has no {wanted[0]}; leave that stage out")
+    there = [name for name in STAGES if name not in missing]
     return [_MAKERS[name](model) for name in there if not only or name in only]
 
 
@@ -289,13 +298,13 @@ def _step(model: LoadedModel) -> Stage:
     )  # fmt: skip
 
 
-def _harmonizer(model: LoadedModel) -> Stage:
+def _last_look(model: LoadedModel, name: str) -> Stage:
     def example(batch: int, random: Random) -> tuple[Tensor, ...]:
         masks = (_masks(model, batch, random), _masks(model, batch, random))
         return (_images(model, batch, random), *masks, _images(model, batch, random))
 
     return Stage(
-        "harmonizer", "the last look at an edit: what makes it one picture", HarmonizerGraph(model),
+        name, LAST_LOOKS[name], LastLookGraph(getattr(model, name)),
         (Port("composite", "the edit in its surroundings, RGB in [-1, 1]"), _KNOWN, _EDIT,
          Port("geometry", "as for spatial")),
         (Port("change", "to be added; 0 outside of the edit"),), example,
@@ -305,5 +314,6 @@ def _harmonizer(model: LoadedModel) -> Stage:
 _MAKERS: Final[dict[str, Callable[[LoadedModel], Stage]]] = {
     "detector": _detector, "motion": _motion, "gaze": _gaze, "identity": _identity,
     "parsing": _parsing, "encoder": _encoder, "decoder": _decoder,
-    "conditioner": _conditioner, "spatial": _spatial, "step": _step, "harmonizer": _harmonizer,
+    "conditioner": _conditioner, "spatial": _spatial, "step": _step,
+    **{name: partial(_last_look, name=name) for name in LAST_LOOKS},
 }  # fmt: skip

@@ -139,6 +139,7 @@ class FaceXPipeline:
         conditioner: phi^R, phi^Inp, phi^SD.
         strength: how much noise an edit starts from unless somebody says otherwise.
         harmonizer: the last look at an edit, if the model has one.
+        inpainter: the last look at a hole that the photo itself fills, if the model has one.
     """
 
     def __init__(
@@ -148,9 +149,10 @@ class FaceXPipeline:
         conditioner: Conditioner,
         strength: float = 1.0,
         harmonizer: Harmonizer | None = None,
+        inpainter: Harmonizer | None = None,
     ) -> None:
         self.base, self.controller, self.conditioner = base, controller, conditioner
-        self.strength, self.harmonizer = strength, harmonizer
+        self.strength, self.harmonizer, self.inpainter = strength, harmonizer, inpainter
         self._interrupt = False
 
     @property
@@ -295,7 +297,12 @@ class FaceXPipeline:
 
     @torch.inference_mode()
     def harmonize(
-        self, condition: EditCondition, composite: Tensor, *, placed: bool = False
+        self,
+        condition: EditCondition,
+        composite: Tensor,
+        *,
+        placed: bool = False,
+        hole: bool = False,
     ) -> Tensor:
         """What makes an edit one picture with its surroundings.
 
@@ -303,16 +310,18 @@ class FaceXPipeline:
             condition: of the edit.
             composite: ``(B, 3, H, W)`` in [-1, 1], of :func:`facex.frc.native.compose`.
             placed: as for :func:`facex.frc.native.settle`; then ground that a head left stays.
+            hole: the edit fills a hole in a photo with what is the photo's own.
 
         Returns:
-            ``(B, 3, H, W)``, to be added; zeros where the model has no harmonizer.
+            ``(B, 3, H, W)``, to be added; zeros where the model has no network for it.
         """
-        if self.harmonizer is None:
+        network = self.inpainter if hole and self.inpainter is not None else self.harmonizer
+        if network is None:
             return torch.zeros_like(composite)
         device = composite.device
         masks = (condition.known, condition.edit, condition.geometry)
         known, edit, geometry = (mask.to(device) for mask in masks)
-        change = self.harmonizer(composite, known, edit, geometry)
+        change = network(composite, known, edit, geometry)
         return change * (1 - uncovered(known, geometry)) if placed else change
 
     def _sample(

@@ -24,13 +24,14 @@ from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base
 from facex.frc.controller import FaceXController
 from facex.frc.harmonizer import Harmonizer
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.hub import BUNDLED
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_mini_ford, load_network
 from facex.models.styles import STYLES
 
 INDEX_NAME = "facex_index.json"
-HARMONIZER = "harmonizer"
+HARMONIZER, INPAINTER = "harmonizer", "inpainter"
 FORMAT_VERSION = 1
 
 
@@ -70,6 +71,7 @@ class LoadedModel:
         folder: where it came from.
         detector: finds faces; the bundled one if the folder has none.
         harmonizer: the last look at an edit, if the folder has one.
+        inpainter: the last look at a hole, if the folder has one.
     """
 
     index: ModelIndex
@@ -81,6 +83,17 @@ class LoadedModel:
     folder: Path
     detector: DetectorNet
     harmonizer: Harmonizer | None = None
+    inpainter: Harmonizer | None = None
+
+    def pipeline(self) -> FaceXPipeline:
+        """What draws edits with these parts."""
+        return FaceXPipeline(
+            self.base,
+            self.controller,
+            self.conditioner,
+            harmonizer=self.harmonizer,
+            inpainter=self.inpainter,
+        )
 
 
 def read_index(folder: Path) -> ModelIndex:
@@ -144,14 +157,15 @@ def load_model(
     landmarks = load_network(MotionNet, folder / "ford" / "motion").to(device)
     detector = load_detector(folder, device)
     ford = load_ford(index, folder / "ford").to(device)
-    own = folder / HARMONIZER
-    harmonizer = load_network(Harmonizer, own).to(device) if own.is_dir() else None
-    for network in (unet, vae, controller, conditioner, landmarks, harmonizer):
+    last = [
+        load_network(Harmonizer, folder / name).to(device) if (folder / name).is_dir() else None
+        for name in (HARMONIZER, INPAINTER)
+    ]
+    for network in (unet, vae, controller, conditioner, landmarks, *last):
         if network is not None:
             network.requires_grad_(False)
-    return LoadedModel(
-        index, base, controller, conditioner, ford, landmarks, folder, detector, harmonizer
-    )
+    ours = base, controller, conditioner
+    return LoadedModel(index, *ours, ford, landmarks, folder, detector, *last)
 
 
 def load_scheduler(folder: Path) -> Any:

@@ -25,7 +25,7 @@ from facex.ford.refine import LandmarkRefiner
 from facex.fors.conditioner import Conditioner
 from facex.frc.controller import FaceXController
 from facex.frc.harmonizer import Harmonizer
-from facex.models.folder import HARMONIZER, INDEX_NAME, ModelIndex
+from facex.models.folder import HARMONIZER, INDEX_NAME, INPAINTER, ModelIndex
 from facex.models.hub import BUNDLED
 from facex.models.int8 import save_int8
 from facex.models.klt import KLTAutoencoder
@@ -48,7 +48,7 @@ FORD_PARTS: Final[dict[str, type[Any]]] = {
 
 
 EIGHT_BITS: Final = frozenset(
-    {*GENERATOR_PARTS, "identity", "parsing", "refine", "gaze", "harmonizer"}
+    {*GENERATOR_PARTS, "identity", "parsing", "refine", "gaze", HARMONIZER, INPAINTER}
 )
 """Parts that lose nothing in eight bits; the landmarks of ``motion`` do (2.93 to 3.01 %)."""
 
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--ford", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--harmonizer", type=Path, help="model folder of its run")
+    parser.add_argument("--inpainter", type=Path, help="likewise")
     parser.add_argument("--styles", type=Path, help="run folder of kind style")
     parser.add_argument("--name", default="facex-mini")
     parser.add_argument("--steps", type=int, default=6)
@@ -98,8 +99,9 @@ def main() -> None:
         fitted = fitted if fitted.is_dir() else BUNDLED / "ford" / name
         if fitted.resolve() != (args.out / "ford" / name).resolve():
             shutil.copytree(fitted, args.out / "ford" / name, dirs_exist_ok=True)
-    if args.harmonizer is not None:
-        store(Harmonizer, args.harmonizer, args.out / HARMONIZER)
+    for source, name in ((args.harmonizer, HARMONIZER), (args.inpainter, INPAINTER)):
+        if source is not None:
+            store(Harmonizer, source, args.out / name)
     if args.styles is not None:
         shutil.copytree(args.styles / STYLES, args.out / STYLES, dirs_exist_ok=True)
     index = ModelIndex(

@@ -35,7 +35,7 @@ from facex.train.arguments import add_shards, faces_parser
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
+from facex.train.samples import PLACED, PLANS, Codes, Sample, SampleMaker
 from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import TAKEN, Strangers
 
@@ -61,7 +61,13 @@ class _Recorder(StepRunner):
     seen: tuple[EditCondition, Tensor]
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, placed: bool
+        self,
+        pipeline: FaceXPipeline,
+        condition: EditCondition,
+        composite: Tensor,
+        *,
+        placed: bool,
+        hole: bool,
     ) -> Tensor:
         self.seen = condition, composite
         return torch.zeros_like(composite)
@@ -77,6 +83,7 @@ class CompositeMaker:
         edits: share of edits without a true answer.
         returned: least share of the repairs that put a face or a head into a photo, back into one
             with a stranger in it for most (`facex.train.strangers`).
+        holes: share of the repairs that are brushed holes, for an inpainter.
         seed: of all randomness.
     """
 
@@ -87,10 +94,11 @@ class CompositeMaker:
         embed: Callable[[Tensor], Tensor],
         edits: float = 0.3,
         returned: float = 0.0,
+        holes: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.model, self.maker, self.embed = model, maker, embed
-        self.edits, self.returned, self.seed = edits, returned, seed
+        self.edits, self.returned, self.holes, self.seed = edits, returned, holes, seed
         self.runner = _Recorder(model.pipeline, {}, model.styled, model.model.ford)
 
     def make(self, number: int) -> Row:
@@ -104,6 +112,8 @@ class CompositeMaker:
         self.maker.rng = rng
         if rng.random() < self.edits:
             return self._edit(rng)
+        if self.holes > 0 and rng.random() < self.holes:
+            return self._answered(number, self.maker.hole())
         return self._repair(number, put=self.returned > 0 and rng.random() < self.returned)
 
     def _identity(self, face: Tensor, points: NDArray[np.floating]) -> Tensor:
@@ -113,7 +123,9 @@ class CompositeMaker:
     def _repair(self, number: int, *, put: bool) -> Row:
         kinds = np.array(_PUT) / sum(_PUT)
         chosen = int(self.maker.rng.choice(len(kinds), p=kinds)) if put else None
-        sample = self.maker.sample(kind=chosen)
+        return self._answered(number, self.maker.sample(kind=chosen))
+
+    def _answered(self, number: int, sample: Sample) -> Row:
         row = sample["row"]
         kind = PLANS[sample["kind"]][0]
         condition = condition_of(default_collate([sample]))
@@ -194,6 +206,7 @@ def main() -> None:
     parser.add_argument("--strangers", type=Path, help="folder of facex.train.strangers")
     parser.add_argument("--edits", type=float, default=0.3)
     parser.add_argument("--returned", type=float, default=0.0)
+    parser.add_argument("--holes", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -202,7 +215,7 @@ def main() -> None:
     maker = SampleMaker(cache, codes, 0, strangers=strangers)
     embed = Teachers(args.teachers).net("id_edgeface_xs")
     model = FaceX.from_pretrained(args.model)
-    composites = CompositeMaker(model, maker, embed, args.edits, args.returned)
+    composites = CompositeMaker(model, maker, embed, args.edits, args.returned, args.holes)
     write_shards(args.out, args.first, args.count, composites.make)
 
 

@@ -62,6 +62,7 @@ class HarmonizerConfig(BaseModel):
         ema: decay of the averaged weights.
         widths: of the network.
         blocks: of the network; more than ``start`` has are added to it and change nothing at first.
+        fold: of the network.
         tone: of the network.
         window: side of the random window in which LPIPS is taken, about the eyes and mouth or
             anywhere in the edit.
@@ -95,6 +96,7 @@ class HarmonizerConfig(BaseModel):
     ema: Share = 0.998
     widths: tuple[int, ...] = (64, 96, 128)
     blocks: tuple[int, ...] = (3, 3, 3)
+    fold: PositiveInt = 4
     tone: bool = True
     window: PositiveInt = 128
     perceptual_weight: NonNegativeFloat = 1.0
@@ -154,7 +156,7 @@ class HarmonizerTrainer:
         last = config.out / "model"
         start = last if self._state_file.exists() else config.start
         self.model: Harmonizer = (
-            Harmonizer(config.widths, config.blocks, tone=config.tone)
+            Harmonizer(config.widths, config.blocks, fold=config.fold, tone=config.tone)
             if start is None
             else _deepened(load_network(Harmonizer, start), config.blocks)
         )

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holes as people make them: brush strokes, boxes, half of a picture."""
+"""Holes as people make them: brush strokes, scratches, boxes, half of a picture."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import cv2
 import numpy as np
@@ -25,4 +27,32 @@ def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> NDAr
             points = (rng.uniform(0.1, 0.9, (int(rng.integers(2, 6)), 2)) * size).astype(np.int32)
             width = int(rng.uniform(0.03, 0.18) * size * share)
             cv2.polylines(mask, [points], False, 1, max(2, width), cv2.LINE_8)
+    return mask.astype(np.float32)
+
+
+_FINE: Final = 0.6
+"""Share of brushed holes that are strokes, of any width; the others are `random_hole`'s."""
+_WIDTHS: Final = (0.012, 0.16)
+"""Thinnest and broadest stroke, as shares of the side."""
+_MOST: Final = 0.5
+"""Largest share of the picture that strokes hide."""
+
+
+def brushed_hole(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """As :func:`random_hole`, and strokes of every width: many scratches, or a few broad lines."""
+    if rng.random() >= _FINE:
+        return random_hole(rng, size)
+    mask = np.zeros((size, size), np.uint8)
+    thin, broad = np.log(_WIDTHS)
+    typical = float(np.exp(rng.uniform(thin, broad)))
+    for _ in range(int(rng.integers(2, 3 + round(0.7 / typical)))):
+        trial, width = mask.copy(), max(2, round(typical * size * rng.uniform(0.6, 1.4)))
+        place = rng.uniform(0, size, 2)
+        for _ in range(int(rng.integers(1, 6))):
+            reach = rng.normal(0, 1, 2) * (0.06 * size + width)
+            begin, place = place.astype(int).tolist(), np.clip(place + reach, 0, size)
+            cv2.line(trial, begin, place.astype(int).tolist(), 1, width)
+        if trial.mean() > _MOST:
+            break
+        mask = trial
     return mask.astype(np.float32)

@@ -38,7 +38,7 @@ from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.train import augment
 from facex.train.facecache import FaceCache
-from facex.train.holes import random_hole
+from facex.train.holes import brushed_hole, random_hole
 from facex.train.relit import relit
 from facex.train.strangers import BROUGHT, TAKEN, Strangers
 from facex.types import PARSING_MIRROR, REGIONS
@@ -278,7 +278,7 @@ class SampleMaker:
         if returned:
             return self._sample(true, row, kind, self._returned(true, row, name))
         if name == "hole":
-            reference = self._hole(true)
+            reference = self._hole(true, random_hole(rng, self.size))
         elif name == "drawn":
             codes = self.codes.drawable(row)
             if codes is None:
@@ -291,6 +291,13 @@ class SampleMaker:
         else:
             reference = self._swapped(true, row, plan, "pose" if name == "part" else "any")
         return self._sample(true, row, kind, self._disturb(reference, true))
+
+    def hole(self) -> Sample:
+        """A sample of any face with a hole that somebody brushed; nothing else is wrong with it."""
+        row = int(self.rng.integers(len(self.codes)))
+        true, kind = self.face(row), [name for name, _, _ in PLANS].index("hole")
+        reference = self._hole(true, brushed_hole(self.rng, self.size))
+        return self._sample(true, row, kind, reference)
 
     def _sample(self, true: FacePicture, row: int, kind: int, reference: ReferenceImage) -> Sample:
         return {
@@ -371,8 +378,7 @@ class SampleMaker:
         built = RegionAssembler({"target": view}, plan, true.landmarks).assemble()
         return _around(built, true)
 
-    def _hole(self, true: FacePicture) -> ReferenceImage:
-        hole = random_hole(self.rng, self.size)
+    def _hole(self, true: FacePicture, hole: Floats) -> ReferenceImage:
         known = (1 - hole).astype(np.float32)
         image = true.pixels
         if self.rng.random() < _CONTINUED:

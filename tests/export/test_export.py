@@ -22,7 +22,7 @@ from facex.errors import FaceXError, MissingExtra, OptionError, OutputError
 from facex.export import onnx as onnx_module
 from facex.export.check import TOLERANCE, compare, open_graph
 from facex.export.onnx import _solve, export_stage
-from facex.export.stages import STAGES, Port, Stage, build_stages, presence_names
+from facex.export.stages import LAST_LOOKS, STAGES, Port, Stage, build_stages, presence_names
 from facex.export.write import MANIFEST, export_model
 from facex.frc.harmonizer import Harmonizer
 from facex.frc.pipeline import EditCondition, FaceXPipeline
@@ -90,8 +90,7 @@ def test_stages_are_what_the_library_does(model: LoadedModel) -> None:
     """The stage modules against the extractors themselves, so that the graphs mean the same."""
     random = torch.Generator().manual_seed(0)
     stages = {stage.name: stage for stage in build_stages(model)}
-    there = {"detector": model.detector, "harmonizer": model.harmonizer}
-    assert tuple(stages) == tuple(n for n in STAGES if there.get(n, True))
+    assert tuple(stages) == tuple(n for n in STAGES if getattr(model, n, True))
     (images,) = stages["motion"].example(2, random)
     fields: dict[str, Tensor] = {}
     for extractor in model.ford.extractors:
@@ -109,18 +108,19 @@ def test_stages_are_what_the_library_does(model: LoadedModel) -> None:
     assert torch.equal(logits.argmax(1).to(torch.uint8), fields["parsing"])
 
 
-def test_a_harmonizer_is_a_stage_of_the_models_that_have_one(
-    model: LoadedModel, tmp_path: Path
+@pytest.mark.parametrize("name", LAST_LOOKS)
+def test_a_last_look_is_a_stage_of_the_models_that_have_one(
+    model: LoadedModel, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(OptionError, match="has no harmonizer"):
-        build_stages(replace(model, harmonizer=None), ("harmonizer",))
+    with pytest.raises(OptionError, match=f"has no {name}"):
+        build_stages(replace(model, **{name: None}), (name,))
     torch.manual_seed(0)
     small = Harmonizer(widths=(8, 8, 16), blocks=(1, 1, 1), heads=2)
     last = small.exit[-1]
     nn.init.normal_(last.weight, std=0.1)  # a fresh one changes nothing
-    (stage,) = build_stages(replace(model, harmonizer=small.eval()), ("harmonizer",))
-    export_stage(stage, tmp_path / "harmonizer.onnx")
-    compared = compare(stage, tmp_path / "harmonizer.onnx")
+    (stage,) = build_stages(replace(model, **{name: small.eval()}), (name,))
+    export_stage(stage, tmp_path / "last.onnx")
+    compared = compare(stage, tmp_path / "last.onnx")
     assert compared.difference <= TOLERANCE
     assert compared.outputs["change"]["seen"][1] > 0.01
 
