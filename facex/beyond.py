@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the crop cuts off of a head that goes: a tall hat, long hair.
+"""What an edit cuts off of a head that goes: a tall hat, very long hair.
 
-An edit sees an aligned crop. Where another's hair comes, the target's own goes, and what of it lies
-beyond the crop would float above or beside the new head. A wider crop is parsed, and what grows out
-of the head there is filled from the ground around it.
+An edit sees a crop with some room around it. Where another's hair comes, the target's own goes, and
+what of it lies beyond would float above or beside the new head. A still wider crop is parsed, and
+what grows out of the head there is filled from the ground around it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
 from facex.fors.morphology import disc, reaching, resized
+from facex.framing import ROOMY
 from facex.imaging.paste import paste_back
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, crop_image
@@ -27,12 +28,14 @@ from facex.types import PARSING_CLASSES
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_WIDER: Final = 1.7
+_WIDER: Final = 2.0
 """Side of what is looked at, in sides of the crop; a parser of crops still reads heads there."""
 _MOST: Final = 1024
 """Largest side at which it is filled."""
 _LEAST: Final = 0.001
 """Share of what is looked at below which nothing was cut off."""
+_NEAR: Final = 0.3
+"""How far around a face, of its height, and above its middle, its hair or hat begins."""
 _ROOM: Final = 0.016
 """How far around it the ground is mixed with it, as a share of what is looked at."""
 _GOES: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
@@ -41,10 +44,10 @@ _GOES: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
 def clear_beyond(
     photo: Pixels, changed: Floats, target: LocatedFace, parser: Extractor
 ) -> tuple[Pixels, Floats]:
-    """Take the target's hair and hat beyond its crop out of an edited photo.
+    """Take the target's hair and hat beyond its crop and the room around it out of a photo.
 
     Args:
-        photo: (H, W, 3), edited inside of the crop.
+        photo: (H, W, 3), edited inside of them.
         changed: (H, W) in [0, 1], where the edit changed it.
         target: as it was before.
         parser: provides ``parsing``.
@@ -68,7 +71,7 @@ def clear_beyond(
         return photo, changed
     image = np.asarray(crop_image(photo, frame, side) / 255, np.float32)
     filled = np.clip(push_pull(image, known), 0, 1)
-    # Up to the crop's border, into which the edit fades; feathering softens inwards.
+    # Up to the border into which the edit fades; feathering softens inwards.
     mask = np.asarray(cv2.dilate(unknown, disc(max(1, round(0.004 * side)))), np.float32)
     found, applied = paste_back(photo, filled, mask, frame, feather_radius=0.006 * side)
     return found, np.maximum(changed, applied)
@@ -81,13 +84,21 @@ def _wide(target: LocatedFace, side: int) -> Similarity:
 
 
 def _cut_off(target: LocatedFace, frame: Similarity, parser: Extractor) -> NDArray[np.bool_]:
-    """Hair and hat of the head in the crop that lie beyond it, ``(S, S)`` of the wider crop."""
+    """Hair and hat of the head that lie beyond the room around it, ``(S, S)`` of what is seen."""
     size = target.representation.crop_size
     image = to_tensor(crop_image(target.photo, frame, size)).to(target.crop)
     points = (target.representation.landmarks - size / 2) / _WIDER + size / 2
     labels = parser(image, {"landmarks": points})["parsing"][0].cpu().numpy()
     goes = np.isin(labels, _GOES).astype(np.uint8)
-    low, high = (round(size / 2 * (1 + sign / _WIDER)) for sign in (-1, 1))
+    half = ROOMY.side(size) / size / _WIDER
+    low, high = (round(size / 2 * (1 + sign * half)) for sign in (-1, 1))
     inside = np.zeros(goes.shape, bool)
     inside[low:high, low:high] = True
-    return reaching(goes, inside) & ~inside
+    # Dark things on shoulders, too, are called hair.
+    near = np.zeros(goes.shape, bool)
+    face = points[0, :, :2].cpu().numpy()
+    room = _NEAR * np.ptp(face[:, 1])
+    (left, top), (right, _) = face.min(0) - room, face.max(0) + room
+    bottom = face[:, 1].mean()
+    near[max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)] = True
+    return reaching(goes, near) & ~inside

@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
-from facex.editing import PreparedEdit, picture_of
+from facex.editing import PreparedEdit
 from facex.fors.face_picture import FacePicture
 from facex.fors.occluders import things_before
+from facex.framing import picture_of
 from facex.geometry.band import filled
 from facex.geometry.drive import MOST_HEAD_TURN, MOST_TURN
 from facex.geometry.pose import euler_from_rotation, facing_angle

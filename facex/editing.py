@@ -13,25 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facex.beyond import clear_beyond
-from facex.errors import Interrupted, OptionError
+from facex.errors import Interrupted
 from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
-from facex.fors.face_picture import FacePicture
-from facex.fors.motion import (
-    expression_reader,
-    geometry_of,
-    look_of,
-    placed_eyes,
-    result_geometry,
-    token_inputs,
-)
-from facex.fors.place import place_picture
-from facex.fors.portrait import portraits
-from facex.fors.region_assembler import (
-    ReferenceImage,
-    RegionAssembler,
-)
-from facex.fors.resolution import follow, higher_resolution
+from facex.framing import CROP
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, enlarge
 from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
@@ -39,22 +24,18 @@ from facex.ground import draw_ground
 from facex.imaging.detail import enlarge_along
 from facex.imaging.paste import paste_back
 from facex.imaging.read import Photo
-from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
 from facex.models.styles import StyledPipelines
 from facex.recipes.plan import Plan
 from facex.recipes.schema import Recipe
 from facex.recipes.values import NONE, TARGET
+from facex.references import PreparedFace, prepare_face
 from facex.timing import timed
 from facex.types import REGIONS, Region
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 StepProgress = Callable[[int, int, str], None]
-
-MAX_NATIVE = 2048
-"""Largest side at which a crop is painted; larger faces are enlarged from it."""
-
 
 _INTO_GROUND: Final = 0.12
 """Width, as a share of the side, over which a face drawn by a style goes over into its ground."""
@@ -128,16 +109,14 @@ class _Drawn:
     def __getitem__(self, part: slice) -> _Drawn:
         return _Drawn(self.decoded[part], self.redecoded[part], self.trust[part], self.change[part])
 
-
-@dataclass(frozen=True)
-class _Prepared:
-    face: LocatedFace
-    condition: EditCondition
-    reference: ReferenceImage
-    native: ReferenceImage
-    size: int
-    eyes: Tensor
-    """``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as placed."""
+    def in_frame(self, item: PreparedFace) -> _Drawn:
+        """With the room around the crop, in which the reference stays as it is."""
+        if item.framing == CROP:
+            return self
+        put = item.framing.put_around
+        before = put(self.redecoded, _tensor(item.whole.image))
+        decoded = before + put(self.decoded - self.redecoded)
+        return _Drawn(decoded, before, 1 - put(1 - self.trust), put(self.change))
 
 
 class StepRunner:
@@ -248,66 +227,12 @@ class StepRunner:
         plan: Plan,
         mask: Floats | None,
         settings: StepSettings,
-    ) -> _Prepared:
-        located = {**others, TARGET: target}
-        reps = {name: face.representation for name, face in located.items()}
-        size = target.representation.crop_size
-        shapes = {name: geometry_of(rep) for name, rep in reps.items()}
-        result = result_geometry(plan.motion, shapes, expression_reader(self.ford))
-        inputs, present = token_inputs(plan, reps, result)
-        pictures = {name: picture_of(face) for name, face in located.items()}
-        crop_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
-        points = result.landmarks[0].double().numpy()
-        look = look_of(result, self.ford.provider("gaze"))
-        drawn = portraits(plan, reps, self.ford)
-        assembler = RegionAssembler(pictures, plan, points, crop_mask, look, drawn)
-        reference = assembler.assemble()
-        native_size = min(max(target.native_size, size), settings.size or MAX_NATIVE, MAX_NATIVE)
-        native = reference
-        if native_size > size:
-            native = self._native(assembler, located, plan, points, target, mask, native_size)
-        if plan.place is not None:
-            thing = things[plan.place.picture]
-            reference = place_picture(reference, thing, plan.place.kind, result, size)
-            native = place_picture(native, thing, plan.place.kind, result, size)
-        condition = EditCondition(
-            inputs=inputs,
-            present=present,
-            reference=_tensor(reference.image),
-            known=torch.from_numpy(reference.known)[None, None],
-            edit=torch.from_numpy(reference.edit)[None, None],
-            geometry=torch.from_numpy(reference.geometry)[None],
-            target=target.crop,
-        )
-        before = target.representation.landmarks[0].double().numpy()
-        eyes = torch.from_numpy(placed_eyes(plan, before, points, size))[None, None]
-        return _Prepared(target, condition, reference, native, max(native_size, size), eyes)
-
-    def _native(
-        self,
-        small: RegionAssembler,
-        located: Mapping[str, LocatedFace],
-        plan: Plan,
-        points: NDArray[np.float64],
-        target: LocatedFace,
-        mask: Floats | None,
-        size: int,
-    ) -> ReferenceImage:
-        images = {
-            name: face.pixels(min(max(face.native_size, 256), MAX_NATIVE))
-            for name, face in located.items()
-            if name != TARGET
-        }
-        images[TARGET] = target.pixels(size)
-        pictures = higher_resolution(small.pictures, images)
-        native_mask = _mask_in_crop(mask, target, size) if plan.by_mask else None
-        assembler = RegionAssembler(pictures, plan, points, native_mask)
-        follow(assembler, small)
-        return assembler.assemble(size)
+    ) -> PreparedFace:
+        return prepare_face(target, others, things, plan, mask, self.ford, settings.size)
 
     def _generate(
         self,
-        prepared: Sequence[_Prepared],
+        prepared: Sequence[PreparedFace],
         plan: Plan,
         settings: StepSettings,
         progress: StepProgress | None,
@@ -370,7 +295,7 @@ class StepRunner:
     def _finish(
         self,
         targets: Sequence[LocatedFace],
-        prepared: Sequence[_Prepared],
+        prepared: Sequence[PreparedFace],
         drawn: _Drawn,
         limit: Floats | None = None,
         ground: Pixels | None = None,
@@ -383,14 +308,16 @@ class StepRunner:
             outcome = StepOutcome(ground, np.ones(photo.shape[:2], np.float32))
         for index, item in enumerate(prepared):
             native, own = item.native, drawn[index : index + 1]
+            size = len(native.image)
+            framed = own.in_frame(item)
             final = correct_native(
                 _tensor(native.image),
                 torch.from_numpy(native.known)[None, None],
-                own.decoded,
-                own.redecoded,
-                own.trust,
+                framed.decoded,
+                framed.redecoded,
+                framed.trust,
             )
-            picture = _picture(final + enlarge(own.change, final.shape[-2:]))
+            picture = _picture(final + enlarge(framed.change, final.shape[-2:]))
             if redrawn:
                 small = item.reference.image
                 picture = enlarge_along(_picture(own.decoded), small, native.image)
@@ -398,8 +325,8 @@ class StepRunner:
                 outcome.photo,
                 picture,
                 native.edit,
-                item.face.frame(item.size),
-                feather_radius=max(1.0, item.size * (0.008 if ground is None else _INTO_GROUND)),
+                item.frame,
+                feather_radius=max(1.0, size * (0.008 if ground is None else _INTO_GROUND)),
             )
             if limit is not None:
                 # Resampling a mask spreads it by a pixel; the user drew a border, so it holds.
@@ -410,31 +337,6 @@ class StepRunner:
             outcome.outputs.append(_bytes((own.decoded[0].permute(1, 2, 0).numpy() + 1) / 2))
             outcome.faces.append(item.face.representation)
         return outcome
-
-
-def picture_of(face: LocatedFace) -> FacePicture:
-    """A located face as the region assembler sees it, at the crop's own size."""
-    rep = face.representation
-    image = ((face.crop[0].permute(1, 2, 0) + 1) / 2).float().numpy()
-    return FacePicture(
-        np.ascontiguousarray(image),
-        rep.landmarks[0].double().numpy(),
-        rep.parsing[0].numpy(),
-        rep.crop_size,
-    )
-
-
-def _mask_in_crop(mask: Floats | None, target: LocatedFace, size: int) -> Floats:
-    if mask is None:
-        raise OptionError("this edit needs a mask (white = redraw): give --mask FILE")
-    grey = torch.from_numpy(np.ascontiguousarray(mask))[None, None]
-    cut = np.asarray(crop_image(grey, target.frame(size), size), np.float32)[0, 0]
-    if float(cut.max()) <= 0:
-        raise OptionError(
-            f"the mask covers nothing of the face in {target.name}; draw it over the face, "
-            "or choose another face with --face"
-        )
-    return np.clip(cut, 0, 1)
 
 
 def _tensor(image: Floats) -> Tensor:

@@ -21,12 +21,14 @@ class FacePicture:
         landmarks: ``(478, 3)`` in units of ``crop_size``.
         parsing: ``(S, S)`` uint8 class ids, S = ``crop_size``.
         crop_size: side of the frame that landmarks and parsing live in.
+        extent: left, top, right and bottom of what the photo shows of it, as shares of the side.
     """
 
     image: NDArray[np.generic]
     landmarks: Points
     parsing: NDArray[np.uint8]
     crop_size: int
+    extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
     @property
     def pixels(self) -> Floats:

@@ -66,7 +66,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
     whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
     inner = cv2.erode(whole, disc(round(face.shape[0] * _INNER)), borderType=cv2.BORDER_REPLICATE)
-    outline = _round_outline(face.shape[0])
+    outline = _round_outline(face.shape[0], picture.extent)
     for region in (Region.HAIR, Region.HAT):
         masks[region] = masks[region] * outline
     for region in FACE_REGIONS:
@@ -84,10 +84,15 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
 
 
 @cache
-def _round_outline(size: int) -> Floats:
-    """``(S, S)``, 1 well inside of a crop, 0 along its border and in its corners."""
-    side = np.abs((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1)
-    radius = np.sum(np.square(np.square(np.meshgrid(side, side))), axis=0) ** 0.25
+def _round_outline(size: int, extent: tuple[float, float, float, float]) -> Floats:
+    """``(S, S)``, 1 well inside of what a picture shows, 0 along its border and in its corners."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    left, top, right, bottom = extent
+    across, down = (
+        np.clip(np.abs((places - begin) / (end - begin) * 2 - 1), 0, 1)
+        for begin, end in ((left, right), (top, bottom))
+    )
+    radius = np.sum(np.square(np.square(np.meshgrid(across, down))), axis=0) ** 0.25
     return smoothstep(0, _OUTLINE, 1 - radius)
 
 

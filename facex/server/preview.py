@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facex.editing import picture_of
 from facex.errors import OptionError
 from facex.fors.face_picture import FacePicture
 from facex.fors.motion import geometry_of, result_geometry
 from facex.fors.region_assembler import RegionAssembler
+from facex.framing import picture_of
 from facex.geometry.texture_map import mesh_warp, scale_points
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan, plan_recipe

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of a photo around a face an edit looks at: its crop, or the crop with room around it.
+
+An aligned crop ends at the top of most heads and cuts long hair off. What the generator draws is
+the crop; but the reference of a head, or of hair, that comes from another photo is made of wider
+crops, of which the crop is the middle, and around it the reference is shown as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facex.ford.extractor import Extractor
+from facex.fors.face_picture import FacePicture
+from facex.fors.region_assembler import ReferenceImage
+from facex.imaging.tensors import to_tensor
+from facex.imaging.warp import Similarity, coverage, crop_image
+from facex.locate import LocatedFace
+from facex.recipes.plan import Plan
+from facex.recipes.values import NONE, TARGET
+from facex.types import Region
+
+Pixels = NDArray[np.uint8]
+
+_FADE: Final = 0.04
+"""Width of the crop's border over which the generator's changes end, in sides of the crop."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What an edit looks at.
+
+    Attributes:
+        room: on every side of the crop, in its sides.
+    """
+
+    room: float
+
+    def margin(self, crop: int) -> int:
+        """Pixels of room on every side of a crop of so many pixels."""
+        return round(self.room * crop)
+
+    def side(self, crop: int) -> int:
+        """Side of what is looked at around a crop of so many pixels."""
+        return crop + 2 * self.margin(crop)
+
+    def frame(self, face: LocatedFace, side: int) -> Similarity:
+        """Maps what is looked at, at ``side`` px, to the photo."""
+        crop = face.representation.crop_size
+        margin = float(self.margin(crop))
+        inner = Similarity.from_parts(scale=self.side(crop) / side, shift=(-margin, -margin))
+        return face.photo_from_crop.compose(inner)
+
+    def pixels(self, face: LocatedFace, side: int) -> Pixels:
+        """What is looked at, cut from the photo: ``(side, side, 3)``."""
+        return np.asarray(crop_image(face.photo, self.frame(face, side), side))
+
+    def picture(self, face: LocatedFace, parser: Extractor) -> FacePicture:
+        """A located face as the region assembler sees it.
+
+        Args:
+            face: to be shown.
+            parser: provides ``parsing`` of crops; asked for what is around the crop.
+        """
+        own = picture_of(face)
+        size, margin, side = own.crop_size, self.margin(own.crop_size), self.side(own.crop_size)
+        if margin == 0:
+            return own
+        points = own.landmarks + np.array([margin, margin, 0])
+        small = to_tensor(self.pixels(face, size)).to(face.crop)
+        known = {"landmarks": torch.from_numpy(points * (size / side)).to(small)[None]}
+        read = parser(small, known)["parsing"][0].cpu().numpy()
+        labels = cv2.resize(read, (side, side), interpolation=cv2.INTER_NEAREST)
+        labels[margin:-margin, margin:-margin] = own.parsing
+        shown = coverage(face.photo.shape[:2], self.frame(face, side), side, side) > 0.5
+        # Beyond the photo's border its mirror image is seen, of which nothing is to be carried.
+        labels = np.where(shown, labels, 0).astype(np.uint8)
+        return FacePicture(self.pixels(face, side), points, labels, side, _extent(shown))
+
+    def middle(self, reference: ReferenceImage, crop: int) -> ReferenceImage:
+        """The crop, of so many pixels, of a reference."""
+        if self.room == 0:
+            return reference
+        part = slice(self.margin(crop), self.margin(crop) + crop)
+        return replace(
+            reference,
+            image=np.ascontiguousarray(reference.image[part, part]),
+            known=np.ascontiguousarray(reference.known[part, part]),
+            edit=np.ascontiguousarray(reference.edit[part, part]),
+            geometry=np.ascontiguousarray(reference.geometry[:, part, part]),
+        )
+
+    def put_around(self, inner: Tensor, outer: Tensor | None = None) -> Tensor:
+        """A crop in what is looked at.
+
+        Args:
+            inner: ``(B, C, S, S)``.
+            outer: ``(B, C, W, W)``, into which it fades; zeros by default.
+        """
+        if self.room == 0:
+            return inner
+        size = inner.shape[-1]
+        if outer is None:
+            side = self.side(size)
+            outer = inner.new_zeros(*inner.shape[:2], side, side)
+        steps = torch.minimum(torch.arange(size), torch.arange(size).flip(0)) / (size * _FADE)
+        ramp = steps.clamp_max(1).to(inner)
+        part = slice(self.margin(size), self.margin(size) + size)
+        whole = outer.clone()
+        before = whole[..., part, part]
+        whole[..., part, part] = before + (inner - before) * torch.minimum(ramp[:, None], ramp)
+        return whole
+
+
+CROP: Final = Framing(0.0)
+ROOMY: Final = Framing(0.25)
+"""A parser of crops still reads heads that are so much smaller."""
+
+
+def framing_of(plan: Plan) -> Framing:
+    """How much a step looks at: more where hair comes from another picture."""
+    hair = plan.pixels[Region.HAIR] not in (TARGET, NONE) and not plan.by_mask
+    plain = plan.reference == "warped" and plan.place is None and plan.style is None
+    return ROOMY if hair and plain else CROP
+
+
+def picture_of(face: LocatedFace) -> FacePicture:
+    """A located face as the region assembler sees it, its crop alone."""
+    rep = face.representation
+    image = ((face.crop[0].permute(1, 2, 0) + 1) / 2).float().numpy()
+    return FacePicture(
+        np.ascontiguousarray(image),
+        rep.landmarks[0].double().numpy(),
+        rep.parsing[0].numpy(),
+        rep.crop_size,
+    )
+
+
+def _extent(shown: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is shown along the middle row and column, as shares."""
+    side = len(shown)
+    across, down = (np.flatnonzero(line) for line in (shown[side // 2], shown[:, side // 2]))
+    ends = across[0], down[0], across[-1] + 1, down[-1] + 1
+    left, top, right, bottom = (float(end) / side for end in ends)
+    return left, top, right, bottom
