@@ -30,6 +30,13 @@ class FacePicture:
     crop_size: int
     extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
+    def hidden(self, size: int) -> Floats:
+        """``(size, size)``, 1 where its photo shows nothing."""
+        left, top, right, bottom = (round(end * size) for end in self.extent)
+        beyond = np.ones((size, size), np.float32)
+        beyond[top:bottom, left:right] = 0
+        return beyond
+
     @property
     def pixels(self) -> Floats:
         """The image as float32 in [0, 1]."""

@@ -38,6 +38,8 @@ _PLAIN: Final = 0.016
 """Deviation of the blur that leaves of borrowed skin its shading, as a share of the side."""
 _SEEN: Final = 0.001
 """Share of the picture that must show clothes, or what is around them, to go on behind a head."""
+_COLLAR: Final = 0.02
+"""Share of the clothes that lies above where they end: what is called clothes by mistake."""
 _HEM: Final = 0.008
 """Deviation of the blur between the two, as a share of the side."""
 _FADE: Final = 0.016
@@ -225,10 +227,12 @@ def _behind(target: Floats, ground: Floats, cloth: Floats | None) -> Floats:
     parts = [np.asarray(ground * part, np.float32) for part in (cloth, 1 - cloth)]
     if min(part.mean() for part in parts) < _SEEN:
         return push_pull(target, ground)
-    # Each place is what is nearest to it.
+    # Each place is what is nearest to it; but clothes do not rise above where they end.
     far = [cv2.distanceTransform(np.uint8(part < 0.5), cv2.DIST_L2, 5) for part in parts]
-    size = len(target)
-    worn = cv2.GaussianBlur(np.float32(far[0] < far[1]), (0, 0), _HEM * size)[..., None]
+    size, nearer = len(target), np.asarray(far[0] < far[1], np.float32)
+    rows = np.nonzero(parts[0] > 0)[0]
+    nearer[: int(np.quantile(rows, _COLLAR))] = 0
+    worn = cv2.GaussianBlur(nearer, (0, 0), _HEM * size)[..., None]
     one, other = (push_pull(target, part) for part in parts)
     return np.asarray(other + (one - other) * worn, np.float32)
 

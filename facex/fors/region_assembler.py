@@ -37,14 +37,14 @@ from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.relight import ColourMap
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
-from facex.fors.trim import above_brows, beard_of, trim_face
+from facex.fors.trim import beard_of, higher_than, trim_face
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.texture_map import (
     draw_warped,
     render_position_map,
     scale_points,
 )
-from facex.geometry.topology import region_polygon_mask
+from facex.geometry.topology import GLABELLA, UPPER_LIP, region_polygon_mask
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
@@ -196,7 +196,12 @@ class RegionAssembler:
         image, known = open_mouth(image, known, edit, skin, points)
         if Region.HAIR in self.plan.edit:
             head = resized(head_of(self.masks[TARGET]), size)
+            # Nor is what lies beyond the photo's border any ground.
+            head = np.maximum(head, self.target.hidden(size))
+            # Nobody wears a collar above the mouth: what is called so there is something else.
+            own_points = scale_points(self.target.landmarks, size / self._crop)
             cloth = resized(self.masks[TARGET][Region.CLOTH], size)
+            cloth = cloth * (1 - higher_than(own_points, UPPER_LIP, size))
             neck = partial(self._neck, image, known, painted.regions)
             face = sum((painted.regions.get(r, 0) for r in FACE_REGIONS), np.zeros_like(known))
             beside = np.minimum(1 - face, 1 - region_polygon_mask(points, "face", size))
@@ -316,7 +321,7 @@ class RegionAssembler:
             # Its last pixel, too, is mixed with what is drawn out.
             rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
             inside = cv2.erode(part.field.inside, rim).astype(np.float32)
-            return np.maximum(inside, above_brows(self._place(size), size))
+            return np.maximum(inside, higher_than(self._place(size), GLABELLA, size))
         mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)

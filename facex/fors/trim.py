@@ -15,6 +15,7 @@ from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import depth, disc, local_mean, reaching, resized
 from facex.fors.region_masks import eye_openings
 from facex.geometry.extend import smoothstep
+from facex.geometry.topology import CHIN, GLABELLA
 from facex.types import FACE_REGIONS, PARSING_CLASSES, Region
 
 Floats = NDArray[np.float32]
@@ -109,17 +110,27 @@ def _strands(hair: Floats, foreign: Floats, face: Floats, picture: FacePicture) 
         cv2.blur(cv2.dilate(hair, disc(round(size * reach))), (3, 3))
         for reach in (_STRANDS, _BESIDE)
     )
-    above = above_brows(np.asarray(picture.landmarks, np.float64), size)
+    above = higher_than(np.asarray(picture.landmarks, np.float64), GLABELLA, size)
     rim = np.maximum(near * above, beside) * _unlike_skin(face, picture)
     return np.maximum(rim, _lines_near(hair, foreign, picture), dtype=np.float32)
 
 
-def above_brows(points: NDArray[np.float64], size: int) -> Floats:
-    """``(size, size)``, 1 above the line of the brows of a mesh ``(478, 3)`` in pixels, soft."""
-    brow, chin = points[9, :2], points[152, :2]
+def higher_than(points: NDArray[np.float64], level: int, size: int) -> Floats:
+    """What of a picture is higher up than a landmark, seen along the face.
+
+    Args:
+        points: ``(478, 3)`` in pixels.
+        level: number of the landmark.
+        size: side of the picture.
+
+    Returns:
+        ``(size, size)`` in [0, 1], soft.
+    """
+    brow, chin = points[GLABELLA, :2], points[CHIN, :2]
     up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
     places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
-    return np.asarray(np.clip((places - brow) @ up / (size * _STRANDS) + 0.5, 0, 1), np.float32)
+    height = (places - points[level, :2]) @ up
+    return np.asarray(np.clip(height / (size * _STRANDS) + 0.5, 0, 1), np.float32)
 
 
 def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:

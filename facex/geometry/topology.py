@@ -57,6 +57,8 @@ EYE_CORNERS: Final[tuple[tuple[int, int], tuple[int, int]]] = ((33, 133), (362, 
 IRIS_CENTRES: Final[tuple[int, int]] = (468, 473)
 NOSE_TIP: Final = 1
 CHIN: Final = 152
+GLABELLA: Final = 9
+UPPER_LIP: Final = 0
 FOREHEAD: Final = 10
 
 STABLE_POINTS: Final[tuple[int, ...]] = (
