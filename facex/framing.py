@@ -19,16 +19,20 @@ from torch import Tensor
 
 from facex.ford.extractor import Extractor
 from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import disc
 from facex.fors.region_assembler import ReferenceImage
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, coverage, crop_image
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
-from facex.types import Region
+from facex.types import PARSING_CLASSES, Region
 
 Pixels = NDArray[np.uint8]
 
+_WORN: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
+_SPREAD: Final = 0.06
+"""How far beside where it leaves the crop hair may go on, in sides of the crop."""
 _FADE: Final = 0.04
 """Width of the crop's border over which the generator's changes end, in sides of the crop."""
 
@@ -79,6 +83,7 @@ class Framing:
         read = parser(small, known)["parsing"][0].cpu().numpy()
         labels = cv2.resize(read, (side, side), interpolation=cv2.INTER_NEAREST)
         labels[margin:-margin, margin:-margin] = own.parsing
+        labels[np.isin(labels, _WORN) & ~_goes_on(np.isin(own.parsing, _WORN), side)] = 0
         shown = coverage(face.photo.shape[:2], self.frame(face, side), side, side) > 0.5
         # Beyond the photo's border its mirror image is seen, of which nothing is to be carried.
         labels = np.where(shown, labels, 0).astype(np.uint8)
@@ -141,6 +146,21 @@ def picture_of(face: LocatedFace) -> FacePicture:
         rep.parsing[0].numpy(),
         rep.crop_size,
     )
+
+
+def _goes_on(part: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Where a part of a crop ``(S, S)`` may go on: in it, and outwards from where it leaves it.
+
+    A dark ground around dark hair is called hair in the room alone, and would come along.
+    """
+    size = len(part)
+    reach = cv2.dilate(part.astype(np.uint8), disc(round(_SPREAD * size))) > 0
+    away = np.arange(side) + 0.5 - side / 2
+    across, down = np.meshgrid(away, away)
+    far = np.maximum(np.abs(across), np.abs(down))
+    back = np.minimum(1, (size / 2 - 1) / np.maximum(far, 1))
+    row, column = (np.floor(step * back + size / 2).astype(int) for step in (down, across))
+    return (far < size / 2) | reach[row, column]
 
 
 def _extent(shown: NDArray[np.bool_]) -> tuple[float, float, float, float]:

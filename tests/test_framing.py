@@ -94,3 +94,16 @@ def test_hair_goes_on_beyond_the_crop(
         return int(((red > green + 8) & (green > blue + 15) & (red > 100)).sum())
 
     assert blond(result.image) > blond(hopper) + 200
+
+
+def test_hair_goes_on_only_where_it_leaves_the_crop(face: LocatedFace) -> None:
+    size = face.representation.crop_size
+    picture = ROOMY.picture(face, _no_parser)
+    margin = ROOMY.margin(size)
+    own = face.representation.parsing[0].numpy() == _HAIR
+    assert own[2].any(), "this hair reaches the top of the crop"
+    assert not own[-2].any()
+    above, below = picture.parsing[:margin] == _HAIR, picture.parsing[margin + size :] == _HAIR
+    assert above.any()
+    assert not above[:, :margin].any()
+    assert not below[:, margin:-margin].any()
