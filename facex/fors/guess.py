@@ -32,7 +32,7 @@ TRUST: Final = 0.5
 FRINGE: Final = 0.02
 """Width of the rim around hair where it is mixed with what is behind, as a share of the side."""
 
-_GAP: Final = 0.025
+_GAP: Final = 0.045
 """Half the width of a gap that still belongs to the head, as a share of the side."""
 _PLAIN: Final = 0.016
 """Deviation of the blur that leaves of borrowed skin its shading, as a share of the side."""

@@ -54,7 +54,7 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
-_RIM: Final = 0.004
+_RIM: Final = 0.0027
 """The same around a face whose hair comes along."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 
@@ -190,8 +190,9 @@ class RegionAssembler:
             place = edit
             if Region.HAIR in self.plan.edit:
                 # Another head may be narrower than that of who lends.
-                oval = region_polygon_mask(points, "face", size).astype(np.float32)
-                place = edit * np.maximum(oval, painted.front)
+                place = edit * np.maximum(
+                    _within(region_polygon_mask(points, "face", size)), painted.front
+                )
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
         if Region.HAIR in self.plan.edit:
@@ -318,10 +319,8 @@ class RegionAssembler:
         if part is None or TARGET not in carried:
             return np.ones((size, size), np.float32)
         if self.plan.pixels[Region.HAIR] != TARGET:
-            # Its last pixel, too, is mixed with what is drawn out.
-            rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
-            inside = cv2.erode(part.field.inside, rim).astype(np.float32)
-            return np.maximum(inside, higher_than(self._place(size), GLABELLA, size))
+            above = higher_than(self._place(size), GLABELLA, size)
+            return np.maximum(_within(part.field.inside), above)
         mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
@@ -435,6 +434,14 @@ class RegionAssembler:
         image = draw_warped(carried.field, self.looks.pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
+
+
+def _within(mesh: NDArray[np.uint8]) -> Floats:
+    """A mesh ``(S, S)`` without its last pixels, which are mixed with what is drawn out, soft."""
+    size = len(mesh)
+    rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
+    inner = cv2.erode(mesh, rim).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(inner, (0, 0), max(0.6, _RIM * size / 2)), np.float32)
 
 
 def _set_in(image: Floats, target: Floats, skin: Floats) -> Floats:

@@ -140,9 +140,11 @@ def uncovered(known: Tensor, geometry: Tensor) -> Tensor:
         known: ``(B, 1, S, S)`` in [0, 1].
         geometry: ``(B, 3, S, S)``, position map of the result's mesh, 0 outside of it.
     """
-    beside = (geometry == 0).all(1, keepdim=True) & (known < _SURE)
     width = max(3, known.shape[-1] // 50 | 1)
-    return box_blur(beside.to(known.dtype), width)
+    mesh = (geometry != 0).any(1, keepdim=True).to(known.dtype)
+    # Skin ends a little beyond the mesh, and its rim has the light of the rest of it.
+    outside = 1 - F.max_pool2d(mesh, width, 1, width // 2)
+    return box_blur(outside * (known < _SURE), width) * outside
 
 
 def keep_tint(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
