@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 import facex
 from facex.train.facecache import FaceCache
 from facex.train.generator import Samples
+from facex.train.holes import brushed_hole
 from facex.train.samples import PLANS, Codes, SampleMaker
 from facex.train.shards import SHARD, Shards, write_shard, write_shards
 from facex.train.stored import StoredSamples, row_of
@@ -104,3 +106,22 @@ def test_a_kept_sample_is_the_sample(data: Path, tmp_path: Path) -> None:
     drawn = Samples(config(data, tmp_path / "run", samples=tmp_path / "kept"))
     assert_same(drawn[5], drawn[5])
     assert len({drawn[number]["row"] for number in range(12)}) > 1
+
+
+def test_a_brushed_hole_is_all_that_is_wrong(data: Path) -> None:
+    holes = [brushed_hole(np.random.default_rng(seed), 128) for seed in range(40)]
+    again = [brushed_hole(np.random.default_rng(seed), 128) for seed in range(40)]
+    assert all(np.array_equal(*pair) for pair in zip(holes, again, strict=True))
+    shares = np.array([hole.mean() for hole in holes])
+    assert 0 < shares.min() < 0.05
+    assert shares.max() <= 0.5
+    # Scratches and broad strokes: how much of a hole a step of two pixels takes off its rim.
+    rims = [1 - cv2.erode(hole, np.ones((5, 5))).mean() / hole.mean() for hole in holes]
+    assert min(rims) < 0.3
+    assert max(rims) > 0.9
+    cache = FaceCache.open(data / "cache", data / "index.csv")
+    sample = SampleMaker(cache, Codes.load(str(data / "codes.npz")), seed=3).hole()
+    inside = sample["edit"] > 0
+    assert 0 < inside.float().mean() < 1
+    assert torch.equal(sample["reference"] * ~inside, sample["target"] * ~inside)
+    assert sample["known"][inside].max() < 1
