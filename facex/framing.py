@@ -66,12 +66,13 @@ class Framing:
         """What is looked at, cut from the photo: ``(side, side, 3)``."""
         return np.asarray(crop_image(face.photo, self.frame(face, side), side))
 
-    def picture(self, face: LocatedFace, parser: Extractor) -> FacePicture:
+    def picture(self, face: LocatedFace, parser: Extractor, *, goes: bool) -> FacePicture:
         """A located face as the region assembler sees it.
 
         Args:
             face: to be shown.
             parser: provides ``parsing`` of crops; asked for what is around the crop.
+            goes: its hair goes, with all of it; otherwise it comes, if it is surely hair.
         """
         own = picture_of(face)
         size, margin, side = own.crop_size, self.margin(own.crop_size), self.side(own.crop_size)
@@ -83,7 +84,8 @@ class Framing:
         read = parser(small, known)["parsing"][0].cpu().numpy()
         labels = cv2.resize(read, (side, side), interpolation=cv2.INTER_NEAREST)
         labels[margin:-margin, margin:-margin] = own.parsing
-        labels[np.isin(labels, _WORN) & ~_goes_on(np.isin(own.parsing, _WORN), side)] = 0
+        doubtful = np.isin(labels, _WORN[1:] if goes else _WORN)
+        labels[doubtful & ~_goes_on(np.isin(own.parsing, _WORN), side)] = 0
         shown = coverage(face.photo.shape[:2], self.frame(face, side), side, side) > 0.5
         # Beyond the photo's border its mirror image is seen, of which nothing is to be carried.
         labels = np.where(shown, labels, 0).astype(np.uint8)

@@ -98,7 +98,9 @@ def prepare_face(
     result = result_geometry(plan.motion, shapes, expression_reader(ford))
     inputs, present = token_inputs(plan, reps, result)
     framing, parser = framing_of(plan), ford.provider("parsing")
-    pictures = {name: framing.picture(face, parser) for name, face in located.items()}
+    pictures = {
+        name: framing.picture(face, parser, goes=name == TARGET) for name, face in located.items()
+    }
     points = result.landmarks[0].double().numpy()
     place = points + np.array([1, 1, 0]) * framing.margin(size)
     assembler = RegionAssembler(

@@ -42,7 +42,7 @@ def test_the_crop_is_the_middle_of_what_is_looked_at(face: LocatedFace) -> None:
         corners = np.array([[0.0, 0.0], [crop, 0.0], [crop, crop]])
         found = ROOMY.frame(face, side).apply(corners + margin)
         np.testing.assert_allclose(found, face.frame(crop).apply(corners), atol=1e-6)
-    picture = ROOMY.picture(face, _no_parser)
+    picture = ROOMY.picture(face, _no_parser, goes=False)
     margin = ROOMY.margin(size)
     part = slice(margin, margin + size)
     gap = picture.pixels[part, part] * 255 - face.pixels(size)
@@ -55,7 +55,7 @@ def test_what_the_photo_does_not_show_is_nothing(face: LocatedFace) -> None:
     size = face.representation.crop_size
     cut = Similarity.from_parts()
     alone = LocatedFace(face.pixels(size), cut, face.crop, face.representation, "cut out")
-    picture = ROOMY.picture(alone, _no_parser)
+    picture = ROOMY.picture(alone, _no_parser, goes=False)
     shown = picture.parsing == _HAIR
     margin = ROOMY.margin(size)
     assert not shown[:margin].any()
@@ -98,7 +98,7 @@ def test_hair_goes_on_beyond_the_crop(
 
 def test_hair_goes_on_only_where_it_leaves_the_crop(face: LocatedFace) -> None:
     size = face.representation.crop_size
-    picture = ROOMY.picture(face, _no_parser)
+    picture = ROOMY.picture(face, _no_parser, goes=False)
     margin = ROOMY.margin(size)
     own = face.representation.parsing[0].numpy() == _HAIR
     assert own[2].any(), "this hair reaches the top of the crop"
@@ -107,3 +107,6 @@ def test_hair_goes_on_only_where_it_leaves_the_crop(face: LocatedFace) -> None:
     assert above.any()
     assert not above[:, :margin].any()
     assert not below[:, margin:-margin].any()
+    # All that may be hair goes with a head that is replaced.
+    gone = ROOMY.picture(face, _no_parser, goes=True)
+    assert (gone.parsing[margin + size :] == _HAIR).any()
