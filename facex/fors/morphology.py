@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+
+_RIM: Final = 0.0027
+"""Width of the last pixels of a mesh, as a share of the side."""
 
 
 def resized(image: Floats, size: int) -> Floats:
@@ -31,6 +36,14 @@ def grow(mask: Floats, radius: int) -> Floats:
     soft = cv2.GaussianBlur(grown, (0, 0), max(0.6, radius * 0.5))
     # Cells whose share is small are outside: fusion needs a clear border.
     return np.where(soft < 0.02, 0.0, soft).astype(np.float32)
+
+
+def without_rim(mesh: NDArray[np.uint8]) -> Floats:
+    """A mesh ``(S, S)`` without its last pixels, which are mixed with what is drawn out, soft."""
+    size = len(mesh)
+    rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
+    inner = cv2.erode(mesh, rim).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(inner, (0, 0), max(0.6, _RIM * size / 2)), np.float32)
 
 
 def reaching(part: NDArray[np.uint8], place: NDArray[np.bool_]) -> NDArray[np.bool_]:

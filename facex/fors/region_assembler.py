@@ -31,7 +31,7 @@ from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
-from facex.fors.morphology import grow, resized
+from facex.fors.morphology import grow, resized, without_rim
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
@@ -54,8 +54,6 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
-_RIM: Final = 0.0027
-"""The same around a face whose hair comes along."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 
 
@@ -191,7 +189,7 @@ class RegionAssembler:
             if Region.HAIR in self.plan.edit:
                 # Another head may be narrower than that of who lends.
                 place = edit * np.maximum(
-                    _within(region_polygon_mask(points, "face", size)), painted.front
+                    without_rim(region_polygon_mask(points, "face", size)), painted.front
                 )
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
@@ -320,7 +318,7 @@ class RegionAssembler:
             return np.ones((size, size), np.float32)
         if self.plan.pixels[Region.HAIR] != TARGET:
             above = higher_than(self._place(size), GLABELLA, size)
-            return np.maximum(_within(part.field.inside), above)
+            return np.maximum(without_rim(part.field.inside), above)
         mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
@@ -434,14 +432,6 @@ class RegionAssembler:
         image = draw_warped(carried.field, self.looks.pixels(name))
         teeth = draw_warped(carried.field, teeth) * shown
         return Lender(image, skin * shown, jaw * shown, brows * shown, teeth)
-
-
-def _within(mesh: NDArray[np.uint8]) -> Floats:
-    """A mesh ``(S, S)`` without its last pixels, which are mixed with what is drawn out, soft."""
-    size = len(mesh)
-    rim = np.ones((2 * max(1, round(_RIM * size)) + 1,) * 2, np.uint8)
-    inner = cv2.erode(mesh, rim).astype(np.float32)
-    return np.asarray(cv2.GaussianBlur(inner, (0, 0), max(0.6, _RIM * size / 2)), np.float32)
 
 
 def _set_in(image: Floats, target: Floats, skin: Floats) -> Floats:

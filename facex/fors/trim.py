@@ -45,6 +45,12 @@ _CONTRAST: Final = 38.0
 """Difference from the face's colour, CIELAB, that is nothing but shading."""
 _NEARER: Final = 0.45
 """How much nearer to what lies beyond than to the face a doubted pixel must be."""
+_WORN: Final = 0.01
+"""Share of a picture from which a hat is one."""
+_SHADOW: Final = (6.0, 14.0)
+"""How much darker than the face, in L*, a forehead below a hat may be in shadow, and surely is."""
+_SHADOW_EDGE: Final = 0.012
+"""Softness of the shadow's edge, as a share of the crop."""
 _DEEP: Final = 0.1
 """How far inside a lock is looked for that hangs over the face, as a share of the crop."""
 _LIKE_HAIR: Final = 0.38
@@ -82,6 +88,21 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
         own = np.asarray(inner * (1 - strange * share), np.float32)
         masks[region] = np.minimum(masks[region], own)
+    if masks[Region.HAT].mean() > _WORN:
+        masks[Region.SKIN] = masks[Region.SKIN] * (1 - _hat_shadow(masks[Region.SKIN], picture))
+
+
+def _hat_shadow(skin: Floats, picture: FacePicture) -> Floats:
+    """Where a brim or a visor throws its shadow on a forehead, ``(S, S)``: it stays behind."""
+    size = skin.shape[0]
+    forehead = higher_than(np.asarray(picture.landmarks, np.float64), GLABELLA, size)
+    light = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2LAB)[..., 0]
+    below = (skin > 0.9) & (forehead < 0.1)
+    if not below.any():
+        return np.zeros_like(skin)
+    darker = (np.median(light[below]) - light - _SHADOW[0]) / (_SHADOW[1] - _SHADOW[0])
+    soft = cv2.GaussianBlur(np.clip(darker, 0, 1) * (skin > 0.5), (0, 0), _SHADOW_EDGE * size)
+    return np.asarray(np.clip(2 * soft, 0, 1) * forehead, np.float32)
 
 
 @cache

@@ -422,3 +422,20 @@ def test_glasses_that_go_leave_nothing_beside_the_face() -> None:
     beside = np.s_[y - 3 : y + 1, x - 11 : x - 6]
     assert np.abs(built.image[beside] - (0.2, 0.6, 0.3)).max() < 0.1
     assert built.edit[y - 5 : y + 2, x - 12 : x - 6].min() > 0.7
+
+
+@pytest.mark.parametrize(("shade", "stays"), [(0.6, False), (1.0, True)])
+def test_the_shadow_of_a_hat_stays_with_the_hat(shade: float, stays: bool) -> None:
+    picture = made_up.picture((0.7, 0.5, 0.42))
+    brow = int(picture.landmarks[9, 1])
+    skin = picture.parsing == PARSING_CLASSES.index("skin")
+    rows = np.arange(SIZE)[:, None]
+    picture.parsing[(rows < brow - 12) & (picture.parsing > 0)] = PARSING_CLASSES.index("hat")
+    forehead = skin & (rows >= brow - 12) & (rows < brow - 4)
+    picture.image[forehead] = picture.image[forehead] * shade
+    masks = region_masks(picture)
+    trim_face(masks, picture)
+    middle = forehead & (np.abs(np.arange(SIZE) - SIZE / 2) < 8)[None]
+    assert (masks[Region.SKIN][middle].mean() > 0.5) == stays
+    cheek = masks[Region.SKIN][brow + 16 : brow + 24, SIZE // 2 - 26 : SIZE // 2 - 18]
+    assert cheek.mean() > 0.8
