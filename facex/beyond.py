@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
 from facex.fors.morphology import disc, reaching, resized
-from facex.framing import ROOMY
+from facex.framing import ROOMY, Framing
 from facex.imaging.paste import paste_back
 from facex.imaging.tensors import to_tensor
-from facex.imaging.warp import Similarity, crop_image
+from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
 from facex.types import PARSING_CLASSES
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-_WIDER: Final = 2.0
-"""Side of what is looked at, in sides of the crop; a parser of crops still reads heads there."""
+_FAR: Final = Framing(0.5)
+"""What is looked at: twice the crop. A parser of crops still reads heads there."""
 _MOST: Final = 1024
 """Largest side at which it is filled."""
 _LEAST: Final = 0.001
@@ -56,12 +56,12 @@ def clear_beyond(
         The photo and what is changed now.
     """
     size = target.representation.crop_size
-    frame = _wide(target, size)
-    gone = _cut_off(target, frame, parser)
+    frame = _FAR.frame(target, size)
+    gone = _cut_off(target, parser)
     if gone.mean() < _LEAST:
         return photo, changed
     side = min(max(round(size * frame.scale), size), _MOST)
-    frame = _wide(target, side)
+    frame = _FAR.frame(target, side)
     large = resized(np.asarray(gone, np.float32), side)
     unknown = cv2.dilate(large, disc(round(_ROOM * side)))
     # The new head says nothing of the ground.
@@ -77,20 +77,15 @@ def clear_beyond(
     return found, np.maximum(changed, applied)
 
 
-def _wide(target: LocatedFace, side: int) -> Similarity:
-    """Maps a wider crop of ``side`` px about the same middle to the photo."""
-    shift = side / 2 * (1 - _WIDER)
-    return target.frame(side).compose(Similarity.from_parts(scale=_WIDER, shift=(shift, shift)))
-
-
-def _cut_off(target: LocatedFace, frame: Similarity, parser: Extractor) -> NDArray[np.bool_]:
+def _cut_off(target: LocatedFace, parser: Extractor) -> NDArray[np.bool_]:
     """Hair and hat of the head that lie beyond the room around it, ``(S, S)`` of what is seen."""
     size = target.representation.crop_size
-    image = to_tensor(crop_image(target.photo, frame, size)).to(target.crop)
-    points = (target.representation.landmarks - size / 2) / _WIDER + size / 2
+    image = to_tensor(_FAR.pixels(target, size)).to(target.crop)
+    wider = _FAR.side(size) / size
+    points = (target.representation.landmarks - size / 2) / wider + size / 2
     labels = parser(image, {"landmarks": points})["parsing"][0].cpu().numpy()
     goes = np.isin(labels, _GOES).astype(np.uint8)
-    half = ROOMY.side(size) / size / _WIDER
+    half = ROOMY.side(size) / _FAR.side(size)
     low, high = (round(size / 2 * (1 + sign * half)) for sign in (-1, 1))
     inside = np.zeros(goes.shape, bool)
     inside[low:high, low:high] = True
