@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
 from facex.fors.morphology import disc, reaching, resized
-from facex.framing import ROOMY, Framing
+from facex.framing import ROOMY, WORN, Framing
 from facex.imaging.paste import paste_back
-from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
-from facex.types import PARSING_CLASSES
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -38,7 +36,6 @@ _NEAR: Final = 0.3
 """How far around a face, of its height, and above its middle, its hair or hat begins."""
 _ROOM: Final = 0.016
 """How far around it the ground is mixed with it, as a share of what is looked at."""
-_GOES: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
 
 
 def clear_beyond(
@@ -80,18 +77,15 @@ def clear_beyond(
 def _cut_off(target: LocatedFace, parser: Extractor) -> NDArray[np.bool_]:
     """Hair and hat of the head that lie beyond the room around it, ``(S, S)`` of what is seen."""
     size = target.representation.crop_size
-    image = to_tensor(_FAR.pixels(target, size)).to(target.crop)
-    wider = _FAR.side(size) / size
-    points = (target.representation.landmarks - size / 2) / wider + size / 2
-    labels = parser(image, {"landmarks": points})["parsing"][0].cpu().numpy()
-    goes = np.isin(labels, _GOES).astype(np.uint8)
+    labels, points = _FAR.parse(target, parser)
+    goes = np.isin(labels, WORN).astype(np.uint8)
     half = ROOMY.side(size) / _FAR.side(size)
     low, high = (round(size / 2 * (1 + sign * half)) for sign in (-1, 1))
     inside = np.zeros(goes.shape, bool)
     inside[low:high, low:high] = True
     # Dark things on shoulders, too, are called hair.
     near = np.zeros(goes.shape, bool)
-    face = points[0, :, :2].cpu().numpy()
+    face = points[:, :2]
     room = _NEAR * np.ptp(face[:, 1])
     (left, top), (right, _) = face.min(0) - room, face.max(0) + room
     bottom = face[:, 1].mean()

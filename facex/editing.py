@@ -265,15 +265,14 @@ class StepRunner:
             )
         if pipeline.interrupted:
             raise Interrupted("the edit was stopped; nothing was written")
-        placed = not plan.by_mask and plan.reference == "warped"
         with timed(self.timings, "decode"):
             eyes = torch.cat([item.eyes for item in prepared])
             trusted = plan.kappa * settings.kappa
-            answer = pipeline.answer(condition, output, placed=placed, eyes=eyes, trusted=trusted)
-        with timed(self.timings, "harmonize"):
-            change = self._harmonize(
-                pipeline, condition, answer.composite, placed=placed, hole=plan.fills_a_hole
+            answer = pipeline.answer(
+                condition, output, placed=plan.is_placed, eyes=eyes, trusted=trusted
             )
+        with timed(self.timings, "harmonize"):
+            change = self._harmonize(pipeline, condition, answer.composite, plan)
             if plan.motion.turns_eyes:
                 # It has learned eyes that look ahead, and turns others back a little.
                 change = change * (1 - eyes.to(change))
@@ -282,15 +281,11 @@ class StepRunner:
         )
 
     def _harmonize(
-        self,
-        pipeline: FaceXPipeline,
-        condition: EditCondition,
-        composite: Tensor,
-        *,
-        placed: bool,
-        hole: bool,
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, plan: Plan
     ) -> Tensor:
-        return pipeline.harmonize(condition, composite, placed=placed, hole=hole)
+        return pipeline.harmonize(
+            condition, composite, placed=plan.is_placed, hole=plan.fills_a_hole
+        )
 
     def _finish(
         self,
@@ -325,7 +320,7 @@ class StepRunner:
                 outcome.photo,
                 picture,
                 native.edit,
-                item.frame,
+                item.framing.frame(item.face, size),
                 feather_radius=max(1.0, size * (0.008 if ground is None else _INTO_GROUND)),
             )
             if limit is not None:

@@ -29,8 +29,10 @@ from facex.recipes.values import NONE, TARGET
 from facex.types import PARSING_CLASSES, Region
 
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
-_WORN: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
+WORN: Final = [PARSING_CLASSES.index(name) for name in ("hair", "hat")]
+"""Classes of what heads wear and crops cut off."""
 _SPREAD: Final = 0.06
 """How far beside where it leaves the crop hair may go on, in sides of the crop."""
 _FADE: Final = 0.04
@@ -75,21 +77,37 @@ class Framing:
             goes: its hair goes, with all of it; otherwise it comes, if it is surely hair.
         """
         own = picture_of(face)
-        size, margin, side = own.crop_size, self.margin(own.crop_size), self.side(own.crop_size)
+        margin, side = self.margin(own.crop_size), self.side(own.crop_size)
         if margin == 0:
             return own
         points = own.landmarks + np.array([margin, margin, 0])
-        small = to_tensor(self.pixels(face, size)).to(face.crop)
-        known = {"landmarks": torch.from_numpy(points * (size / side)).to(small)[None]}
-        read = parser(small, known)["parsing"][0].cpu().numpy()
+        read, _ = self.parse(face, parser)
         labels = cv2.resize(read, (side, side), interpolation=cv2.INTER_NEAREST)
         labels[margin:-margin, margin:-margin] = own.parsing
-        doubtful = np.isin(labels, _WORN[1:] if goes else _WORN)
-        labels[doubtful & ~_goes_on(np.isin(own.parsing, _WORN), side)] = 0
+        doubtful = np.isin(labels, WORN[1:] if goes else WORN)
+        labels[doubtful & ~_goes_on(np.isin(own.parsing, WORN), side)] = 0
         shown = coverage(face.photo.shape[:2], self.frame(face, side), side, side) > 0.5
         # Beyond the photo's border its mirror image is seen, of which nothing is to be carried.
         labels = np.where(shown, labels, 0).astype(np.uint8)
         return FacePicture(self.pixels(face, side), points, labels, side, _extent(shown))
+
+    def parse(self, face: LocatedFace, parser: Extractor) -> tuple[NDArray[np.uint8], Floats]:
+        """What a parser says of what is looked at, and the landmarks of the face there.
+
+        Args:
+            face: in the middle.
+            parser: provides ``parsing`` of crops.
+
+        Returns:
+            Labels ``(S, S)`` and points ``(478, 3)`` in their pixels; S is the crop's own size.
+        """
+        rep = face.representation
+        size, margin = rep.crop_size, self.margin(rep.crop_size)
+        seen = to_tensor(self.pixels(face, size)).to(face.crop)
+        shift = rep.landmarks.new_tensor([margin, margin, 0])
+        points = (rep.landmarks + shift) * (size / self.side(size))
+        labels = parser(seen, {"landmarks": points})["parsing"][0].cpu().numpy()
+        return labels, points[0].cpu().numpy()
 
     def middle(self, reference: ReferenceImage, crop: int) -> ReferenceImage:
         """The crop, of so many pixels, of a reference."""

@@ -29,7 +29,7 @@ from facex.fors.resolution import follow, higher_resolution
 from facex.framing import Framing, framing_of
 from facex.frc.pipeline import EditCondition
 from facex.imaging.read import Photo
-from facex.imaging.warp import Similarity, crop_image
+from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
@@ -53,7 +53,6 @@ class PreparedFace:
         framing: how much of the photo ``whole`` and ``native`` show.
         whole: the reference with the room around the crop.
         native: the same at the photo's resolution.
-        frame: maps ``native`` to the photo.
         eyes: ``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as
             placed.
     """
@@ -64,7 +63,6 @@ class PreparedFace:
     framing: Framing
     whole: ReferenceImage
     native: ReferenceImage
-    frame: Similarity
     eyes: Tensor
 
 
@@ -116,8 +114,7 @@ def prepare_face(
     native_size = min(max(target.native_size, size), largest or MAX_NATIVE, MAX_NATIVE)
     if native_size > size:
         side = min(framing.side(native_size), MAX_NATIVE)
-        native = _native(assembler, located, plan, place, mask, side)
-    side = len(native.image)
+        native = _native(assembler, located, plan, place, mask, framing, side)
     if plan.place is not None:
         thing = things[plan.place.picture]
         reference = place_picture(reference, thing, plan.place.kind, result, size)
@@ -133,8 +130,7 @@ def prepare_face(
     )
     before = target.representation.landmarks[0].double().numpy()
     eyes = torch.from_numpy(placed_eyes(plan, before, points, size))[None, None]
-    frame = framing.frame(target, side)
-    return PreparedFace(target, condition, reference, framing, whole, native, frame, eyes)
+    return PreparedFace(target, condition, reference, framing, whole, native, eyes)
 
 
 def _native(
@@ -143,9 +139,10 @@ def _native(
     plan: Plan,
     points: NDArray[np.float64],
     mask: Floats | None,
+    framing: Framing,
     side: int,
 ) -> ReferenceImage:
-    framing, target = framing_of(plan), located[TARGET]
+    target = located[TARGET]
     images = {
         name: framing.pixels(
             face, min(max(framing.side(face.native_size), _LEAST_NATIVE), MAX_NATIVE)

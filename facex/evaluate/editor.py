@@ -215,14 +215,14 @@ class Editor:
 
     def _damaged(self, kind: str, case: Case) -> EditCondition:
         """The training's own damage (``train.samples``) on a face that was never trained on."""
-        from facex.train.samples import PLANS, SampleMaker
+        from facex.train.samples import KINDS, SampleMaker
 
         names = self._neighbours(case)
         located = [self.face(name) for name in names]
         codes = _codes_of(located)
         cache: Any = _Pictures([face.pixels(face.representation.crop_size) for face in located])
         maker = SampleMaker(cache, codes, case.seed, lamps=False)
-        sample = maker.sample(0, [name for name, _, _ in PLANS].index(kind))
+        sample = maker.sample(0, KINDS.index(kind))
         images = {
             name: sample[name][None]
             for name in ("reference", "known", "edit", "geometry", "target")

@@ -13,7 +13,7 @@ from facex.recipes.values import TARGET
 from facex.types import FACE_REGIONS, PARSING_CLASSES, Region
 
 _HAT: Final = PARSING_CLASSES.index("hat")
-_WORN: Final = 0.01
+WORN: Final = 0.01
 """Share of a picture from which a hat is one."""
 LAYERS: Final[tuple[tuple[Region, ...], ...]] = (
     (Region.BACKGROUND, Region.CLOTH),
@@ -38,7 +38,7 @@ def with_hat(plan: Plan, pictures: Mapping[str, FacePicture]) -> Plan:
     name = plan.pixels[Region.HAIR]
     if name == TARGET or name not in pictures or plan.pixels[Region.HAT] == name:
         return plan
-    if (pictures[name].parsing == _HAT).mean() < _WORN:
+    if (pictures[name].parsing == _HAT).mean() < WORN:
         return plan
     return replace(
         plan, pixels={**plan.pixels, Region.HAT: name}, edit=frozenset({*plan.edit, Region.HAT})

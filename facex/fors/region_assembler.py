@@ -222,6 +222,7 @@ class RegionAssembler:
         behind = np.ones_like(cover)
         regions: dict[Region, Floats] = {}
         crowns = {name: self._crown(carried, name, size) for name in carried if name != TARGET}
+        ending = self._ending_with_mesh()
         free = None if self.things is None else 1 - resized(self.things, size)
         for layer in LAYERS:
             masks: dict[str, Floats] = {}
@@ -230,7 +231,7 @@ class RegionAssembler:
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
-                if region in self._kept_on_mesh and name != TARGET:
+                if region in ending and name != TARGET:
                     mask = mask * crowns[name]
                 if free is not None and layer == FACE_REGIONS:
                     mask = mask * free
@@ -385,12 +386,12 @@ class RegionAssembler:
             self.looks.compare(name, faces[name][0], np.asarray(shown, np.float32), target, own)
         return faces
 
-    @property
-    def _kept_on_mesh(self) -> tuple[Region, ...]:
+    def _ending_with_mesh(self) -> tuple[Region, ...]:
         """Regions of others that end where the mesh does, unless the head goes on there."""
         owner = self.plan.pixels[Region.BEARD]
-        bare = owner in self.masks and not beard_of(self.pictures[owner], self.masks[owner])
-        if self.plan.pixels[Region.HAIR] == TARGET or not bare:
+        if self.plan.pixels[Region.HAIR] == TARGET or owner not in self.masks:
+            return Region.SKIN, Region.GLASSES
+        if beard_of(self.pictures[owner], self.masks[owner]):
             return Region.SKIN, Region.GLASSES
         return Region.SKIN, Region.BEARD, Region.GLASSES
 

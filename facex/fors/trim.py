@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facex.fors.beard import beardedness
 from facex.fors.face_picture import FacePicture
+from facex.fors.layers import WORN
 from facex.fors.morphology import depth, disc, local_mean, reaching, resized
 from facex.fors.region_masks import eye_openings
 from facex.geometry.extend import smoothstep
@@ -45,8 +46,6 @@ _CONTRAST: Final = 38.0
 """Difference from the face's colour, CIELAB, that is nothing but shading."""
 _NEARER: Final = 0.45
 """How much nearer to what lies beyond than to the face a doubted pixel must be."""
-_WORN: Final = 0.01
-"""Share of a picture from which a hat is one."""
 _SHADOW: Final = (6.0, 14.0)
 """How much darker than the face, in L*, a forehead below a hat may be in shadow, and surely is."""
 _SHADOW_EDGE: Final = 0.012
@@ -88,7 +87,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
     for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
         own = np.asarray(inner * (1 - strange * share), np.float32)
         masks[region] = np.minimum(masks[region], own)
-    if masks[Region.HAT].mean() > _WORN:
+    if masks[Region.HAT].mean() > WORN:
         masks[Region.SKIN] = masks[Region.SKIN] * (1 - _hat_shadow(masks[Region.SKIN], picture))
 
 

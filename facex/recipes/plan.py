@@ -189,6 +189,11 @@ class Plan:
         return frozenset(r for r in (Region.NECK, Region.EARS) if self.pixels[r] == TARGET)
 
     @property
+    def is_placed(self) -> bool:
+        """Whether every part of the reference is placed or filled from photos."""
+        return not self.by_mask and self.reference == "warped"
+
+    @property
     def fills_a_hole(self) -> bool:
         """Whether all that goes under the user's mask is the photo's own, and nothing moves."""
         own = set(self.pixels.values()) <= {TARGET, NONE} and self.place is None

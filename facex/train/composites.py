@@ -28,7 +28,7 @@ from facex.ford.identity import align_for_identity
 from facex.fors.motion import geometry_of, result_geometry
 from facex.frc.pipeline import EditCondition, FaceXPipeline
 from facex.locate import LocatedFace
-from facex.recipes.plan import plan_step
+from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.recipes.values import DRIVER, SOURCE, TARGET
 from facex.train.arguments import add_shards, faces_parser
@@ -61,13 +61,7 @@ class _Recorder(StepRunner):
     seen: tuple[EditCondition, Tensor]
 
     def _harmonize(
-        self,
-        pipeline: FaceXPipeline,
-        condition: EditCondition,
-        composite: Tensor,
-        *,
-        placed: bool,
-        hole: bool,
+        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, plan: Plan
     ) -> Tensor:
         self.seen = condition, composite
         return torch.zeros_like(composite)

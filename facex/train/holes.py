@@ -9,6 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_FINE: Final = 0.6
+"""Share of brushed holes that are strokes, of any width; the others are `random_hole`'s."""
+_WIDTHS: Final = (0.012, 0.16)
+"""Thinnest and broadest stroke, as shares of the side."""
+_MOST: Final = 0.5
+"""Largest share of the picture that strokes hide."""
+
 
 def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> NDArray[np.float32]:
     """A mask of brush strokes, boxes or half of the picture, 1 inside."""
@@ -28,14 +35,6 @@ def random_hole(rng: np.random.Generator, size: int, share: float = 1.0) -> NDAr
             width = int(rng.uniform(0.03, 0.18) * size * share)
             cv2.polylines(mask, [points], False, 1, max(2, width), cv2.LINE_8)
     return mask.astype(np.float32)
-
-
-_FINE: Final = 0.6
-"""Share of brushed holes that are strokes, of any width; the others are `random_hole`'s."""
-_WIDTHS: Final = (0.012, 0.16)
-"""Thinnest and broadest stroke, as shares of the side."""
-_MOST: Final = 0.5
-"""Largest share of the picture that strokes hide."""
 
 
 def brushed_hole(rng: np.random.Generator, size: int) -> NDArray[np.float32]:

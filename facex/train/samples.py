@@ -85,7 +85,8 @@ PLANS: Final[tuple[tuple[str, float, Plan], ...]] = (
 """Kinds of damage with their share; each stands for several tasks."""
 
 
-PLACED: Final = tuple(name for name, _, _ in PLANS if name not in ("hole", "drawn"))
+KINDS: Final = tuple(name for name, _, _ in PLANS)
+PLACED: Final = tuple(name for name in KINDS if name not in ("hole", "drawn"))
 """Kinds whose every part was placed or filled from photos (`facex.frc.native.settle`)."""
 
 
@@ -295,9 +296,9 @@ class SampleMaker:
     def hole(self) -> Sample:
         """A sample of any face with a hole that somebody brushed; nothing else is wrong with it."""
         row = int(self.rng.integers(len(self.codes)))
-        true, kind = self.face(row), [name for name, _, _ in PLANS].index("hole")
+        true = self.face(row)
         reference = self._hole(true, brushed_hole(self.rng, self.size))
-        return self._sample(true, row, kind, reference)
+        return self._sample(true, row, KINDS.index("hole"), reference)
 
     def _sample(self, true: FacePicture, row: int, kind: int, reference: ReferenceImage) -> Sample:
         return {
