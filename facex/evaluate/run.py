@@ -40,6 +40,10 @@ _LIGHT: Final = {"pictures", "identity", "style", "distribution", "same_person"}
 """Metrics that read embeddings and features alone: no gaze, pose or parsing of the output."""
 
 Progress = Callable[[int, int, str], None]
+Measures = tuple[dict[str, Values], dict[str, Reading]]
+"""Numbers and readings by case."""
+Found = dict[str, Measures]
+"""The same by system."""
 
 
 def _lent_roles(protocol: Protocol) -> list[str]:
@@ -144,14 +148,9 @@ class Runner:
         self._read({name for case in good for name in case.faces.values()}, light=False)
         galleries = self._galleries(protocol, whole)
         systems: dict[str, SystemResult] = {}
-        readings: dict[str, dict[str, Reading]] = {}
-        for system in (OURS, *protocol.baselines):
-            if system not in BASELINES and self.editor is None and system != OURS:
-                continue
-            records, readings[system] = self._measure(protocol, system, good, galleries)
-            systems[system] = SystemResult(
-                records, self._summaries(protocol, records, readings[system])
-            )
+        for system in self._systems(protocol):
+            records, readings = self._measure(protocol, system, good, galleries)
+            systems[system] = SystemResult(records, self._summaries(protocol, records, readings))
         return ProtocolResult(
             protocol=protocol,
             cases=good,
@@ -163,6 +162,45 @@ class Runner:
             seconds=making,
             measuring=time.perf_counter() - start - making,
         )
+
+    def unmeasured(self, protocol: Protocol, cases: Sequence[Case]) -> list[Case]:
+        """Those of a protocol's cases that some system has no numbers for."""
+        files = [self._measures(protocol, system) for system in self._systems(protocol)]
+        done = [set(self.store.records(f)) & set(self.store.readings(f)) for f in files]
+        return [case for case in cases if not all(case.key in keys for keys in done)]
+
+    def measure(self, protocol: Protocol, cases: Sequence[Case], whole: Sequence[Case]) -> Found:
+        """Make and measure some cases of a list, for another process that shall keep the numbers.
+
+        Args:
+            protocol: what to do.
+            cases: these; pictures of theirs that are missing come into the store.
+            whole: the list, among whose people a result's is looked for.
+        """
+        failed = self._make(protocol, cases)
+        good = [case for case in cases if case.key not in failed]
+        self._read({name for case in good for name in case.faces.values()}, light=False)
+        galleries = self._galleries(protocol, whole)
+        return {
+            system: self._measured(protocol, system, good, galleries)
+            for system in self._systems(protocol)
+        }
+
+    def keep_measures(self, protocol: Protocol, found: Found) -> None:
+        """Take over what another process has measured."""
+        for system, (records, readings) in found.items():
+            file = self._measures(protocol, system)
+            self.store.save_readings(file, self.store.readings(file) | readings)
+            self.store.save_records(file, self.store.records(file) | records)
+
+    def _systems(self, protocol: Protocol) -> list[str]:
+        known = (OURS, *protocol.baselines)
+        drawn = self.editor is not None
+        return [system for system in known if drawn or system == OURS or system in BASELINES]
+
+    def _measures(self, protocol: Protocol, system: str) -> str:
+        """The store's name of a system's numbers and readings."""
+        return f"{protocol.name}--{system}-{self._tag}"
 
     def _groups(self, case: Case) -> dict[str, str]:
         """Groups of the target, and of the source where another person gives something."""
@@ -263,32 +301,44 @@ class Runner:
         system: str,
         cases: Sequence[Case],
         galleries: Mapping[str, Gallery],
-    ) -> tuple[dict[str, Values], dict[str, Reading]]:
-        """Numbers and readings of the cases of one system, by case."""
-        file = f"{protocol.name}--{system}-{self._tag}"
+    ) -> Measures:
+        """Numbers and readings of the cases of one system, by case; kept in the store."""
+        file = self._measures(protocol, system)
         records, readings = self.store.records(file), self.store.readings(file)
         missing = [c for c in cases if c.key not in records or c.key not in readings]
-        light = set(protocol.metrics) <= _LIGHT
         for part in in_chunks(len(missing)):
             self.progress(part.start, len(missing), f"{protocol.name}: measuring {system}")
-            chunk = missing[part]
-            pictures = [self.picture(protocol, system, case) for case in chunk]
-            shown = list(zip(chunk, pictures, strict=True))
-            # Readings of one system have all the same fields.
-            known = [None if light and system != TARGET else self._known(*pair) for pair in shown]
-            others = [x for x, own in zip(pictures, known, strict=True) if own is None]
-            found = iter(self.judge.read(others, light=light))
-            for (case, picture), own in zip(shown, known, strict=True):
-                reading = next(found) if own is None else own
-                view = self._view(protocol, system, case, picture, reading, galleries)
-                values: Values = {}
-                for name in protocol.metrics:
-                    values |= metric(name).measure(view)
-                readings[case.key], records[case.key] = reading, values
+            found = self._measured(protocol, system, missing[part], galleries)
+            records, readings = records | found[0], readings | found[1]
             self.store.save_readings(file, readings)
             self.store.save_records(file, records)
         keys = [case.key for case in cases]
         return {k: records[k] for k in keys}, {k: readings[k] for k in keys}
+
+    def _measured(
+        self,
+        protocol: Protocol,
+        system: str,
+        cases: Sequence[Case],
+        galleries: Mapping[str, Gallery],
+    ) -> Measures:
+        pictures = [self.picture(protocol, system, case) for case in cases]
+        light = set(protocol.metrics) <= _LIGHT
+        shown = list(zip(cases, pictures, strict=True))
+        # Readings of one system have all the same fields.
+        known = [None if light and system != TARGET else self._known(*pair) for pair in shown]
+        others = [x for x, own in zip(pictures, known, strict=True) if own is None]
+        found = iter(self.judge.read(others, light=light))
+        records: dict[str, Values] = {}
+        readings: dict[str, Reading] = {}
+        for (case, picture), own in zip(shown, known, strict=True):
+            reading = next(found) if own is None else own
+            view = self._view(protocol, system, case, picture, reading, galleries)
+            values: Values = {}
+            for name in protocol.metrics:
+                values |= metric(name).measure(view)
+            readings[case.key], records[case.key] = reading, values
+        return records, readings
 
     def _known(self, case: Case, picture: Pixels) -> Reading | None:
         """The reading of a picture that is one of the case's own faces, as for those who paste."""

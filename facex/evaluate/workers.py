@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes that share a run: they fill the store, and the run then finds it done.
 
-Faces are read first, in pieces, and kept by the process that asked; then each process takes a
-protocol at a time. Nothing is written by two of them.
+Faces are read first, then every protocol's cases are edited and measured, in pieces that whoever is
+free takes. Numbers are kept by the process that asked, so nothing is written by two of them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from facex.evaluate.faces import FaceSet
-from facex.evaluate.judges import Judge, Reading
+from facex.evaluate.judges import CHUNK, Judge, Reading, in_chunks
 from facex.evaluate.protocols import Case, Protocol
-from facex.evaluate.run import Runner
+from facex.evaluate.run import Found, Runner
 from facex.evaluate.store import Store
 
 List = tuple[Protocol, Sequence[Case]]
-_PIECE: Final = 32
-"""Faces that a process reads at a time."""
+_PIECE: Final = 4 * CHUNK
+"""Faces or cases that a process takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,14 @@ def fill_store(
                 runner.progress(done, len(asked), "reading faces")
                 runner.keep(pieces[done], answer.result(), light=light)
         # The longest stand last in the table, and nobody should wait for one of them at the end.
-        made = [pool.submit(_run, item, list(cases), limit) for item, cases in reversed(lists)]
+        made: dict[Future[Found], Protocol] = {}
+        for protocol, cases in reversed(lists):
+            left = runner.unmeasured(protocol, cases[:limit])
+            for part in in_chunks(len(left), _PIECE):
+                made[pool.submit(_measure, protocol, left[part], list(cases))] = protocol
         for done, finished in enumerate(as_completed(made)):
-            runner.progress(done, len(made), finished.result())
+            runner.keep_measures(made[finished], finished.result())
+            runner.progress(done, len(made), made[finished].name)
 
 
 @contextmanager
@@ -113,9 +118,7 @@ def _read(names: Sequence[str], light: bool) -> list[Reading]:
     return _own.judge.read([_own.faces.image(name) for name in names], light=light)
 
 
-def _run(protocol: Protocol, cases: list[Case], limit: int | None) -> str:
-    """A protocol's pictures and numbers into the store; its name."""
+def _measure(protocol: Protocol, cases: list[Case], whole: list[Case]) -> Found:
     assert _own is not None
     _own.look_again()
-    _own.run(protocol, limit, cases)
-    return protocol.name
+    return _own.measure(protocol, cases, whole)
