@@ -21,7 +21,6 @@ from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
 from facex.fors.morphology import grow
 from facex.geometry.mouth import draw_mouth, mouth_mask
-from facex.geometry.topology import region_polygon_mask
 
 Floats = NDArray[np.float32]
 
@@ -135,7 +134,7 @@ def open_mouth(
     return borrow(image, known, drawn, hidden, TRUST)
 
 
-def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.floating]) -> Floats:
+def fill_face(image: Floats, known: Floats, skin: Floats, face: Floats) -> Floats:
     """Fill what is left unknown: in the face from its skin, elsewhere from everything around.
 
     A face that is filled from beside it takes on the ground's colour at its rim, and ground that is
@@ -145,7 +144,7 @@ def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.flo
         image: ``(S, S, 3)`` in [0, 1].
         known: ``(S, S)``.
         skin: ``(S, S)``, where the result shows skin.
-        points: ``(478, 3)`` of the result in pixels.
+        face: ``(S, S)``, what the result's mesh covers.
 
     Returns:
         ``(S, S, 3)``; equal to ``image`` where it is known or lent.
@@ -156,8 +155,7 @@ def fill_face(image: Floats, known: Floats, skin: Floats, points: NDArray[np.flo
     if own.sum() < 1:
         return push_pull(image, there)
     filled = image * there[..., None] + push_pull(image, beside) * (1 - there[..., None])
-    area = region_polygon_mask(points, "face", size).astype(np.float32)
-    area = cv2.GaussianBlur(area, (0, 0), max(0.6, size / 200))[..., None]
+    area = cv2.GaussianBlur(face, (0, 0), max(0.6, size / 200))[..., None]
     seen = there[..., None]
     inside = image * seen + push_pull(image, own) * (1 - seen)
     return np.asarray(filled + (inside - filled) * area, np.float32)

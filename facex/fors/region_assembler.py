@@ -31,7 +31,7 @@ from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
-from facex.fors.morphology import grow, resized, without_rim
+from facex.fors.morphology import disc, grow, resized, without_rim
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
@@ -54,6 +54,8 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
+_BESIDE_HIDDEN: Final = 0.025
+"""How far beside what is turned away nothing of a foreign face is shown, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 
 
@@ -78,11 +80,20 @@ class ReferenceImage:
 
 @dataclass(frozen=True)
 class _Painted:
-    """Layers put together: colours, how far they are shown, the head in front, and its regions."""
+    """Layers put together.
+
+    Attributes:
+        image: colours, ``(S, S, 3)``.
+        cover: how far they are shown, ``(S, S)``, as are all others.
+        front: the head, before the ground.
+        face: what the result's mesh covers.
+        regions: masks of the parts.
+    """
 
     image: Floats
     cover: Floats
     front: Floats
+    face: Floats
     regions: Mapping[Region, Floats]
 
 
@@ -188,9 +199,8 @@ class RegionAssembler:
             place = edit
             if Region.HAIR in self.plan.edit:
                 # Another head may be narrower than that of who lends.
-                place = edit * np.maximum(
-                    without_rim(region_polygon_mask(points, "face", size)), painted.front
-                )
+                own_face = without_rim(painted.face.astype(np.uint8))
+                place = edit * np.maximum(own_face, painted.front)
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
         if Region.HAIR in self.plan.edit:
@@ -203,11 +213,11 @@ class RegionAssembler:
             cloth = cloth * (1 - higher_than(own_points, UPPER_LIP, size))
             neck = partial(self._neck, image, known, painted.regions)
             face = sum((painted.regions.get(r, 0) for r in FACE_REGIONS), np.zeros_like(known))
-            beside = np.minimum(1 - face, 1 - region_polygon_mask(points, "face", size))
+            beside = np.minimum(1 - face, 1 - painted.face)
             beside = np.asarray(np.clip(beside, 0, 1), np.float32)
             image, known = fill_rest(image, known, painted.front, beside, target, head, neck, cloth)
         else:
-            image = fill_face(image, known, skin + jaw, points)
+            image = fill_face(image, known, skin + jaw, painted.face)
             if self.in_place and self.looks.bare is not None:
                 between = self.looks.skin_between(TARGET)
                 image = into_hair(image, own, skin + jaw, self.masks[TARGET], between)
@@ -263,7 +273,11 @@ class RegionAssembler:
             eyes = self._place(size)
             image, cover = fill_dark_glasses(image, cover, regions[Region.GLASSES], eyes)
         image, cover = self.features.paint(image, cover, regions)
-        return _Painted(image, cover, 1 - behind, regions)
+        face = region_polygon_mask(self._place(size), "face", size).astype(np.float32)
+        for part in filter(None, carried.values()):
+            # A head that is turned away ends with its cheek, not with the oval of its face.
+            face = np.maximum(face, part.field.inside)
+        return _Painted(image, cover, 1 - behind, face, regions)
 
     def _neck(
         self, image: Floats, known: Floats, regions: Mapping[Region, Floats]
@@ -323,7 +337,10 @@ class RegionAssembler:
         mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
         own = carried[TARGET]
         head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
-        return np.asarray(np.clip(np.maximum(head, mesh), 0, 1), np.float32)
+        # Beside what is turned away the warp shows whatever the source has behind its outline.
+        hidden = part.field.inside * (part.field.visible < 0.5).astype(np.uint8)
+        beside = cv2.dilate(hidden, disc(round(_BESIDE_HIDDEN * size))) * (1 - part.field.inside)
+        return np.asarray(np.clip(np.maximum(head, mesh), 0, 1) * (1 - beside), np.float32)
 
     def _layer(
         self,

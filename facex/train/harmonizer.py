@@ -63,7 +63,7 @@ class HarmonizerConfig(BaseModel):
         widths: of the network.
         blocks: of the network; more than ``start`` has are added to it and change nothing at first.
         fold: of the network.
-        tone: of the network.
+        tone: of the network; likewise.
         window: side of the random window in which LPIPS is taken, about the eyes and mouth or
             anywhere in the edit.
         perceptual_weight: of LPIPS.
@@ -158,7 +158,7 @@ class HarmonizerTrainer:
         self.model: Harmonizer = (
             Harmonizer(config.widths, config.blocks, fold=config.fold, tone=config.tone)
             if start is None
-            else _deepened(load_network(Harmonizer, start), config.blocks)
+            else _grown(load_network(Harmonizer, start), config.blocks, tone=config.tone)
         )
         self.model.train().to(memory_format=torch.channels_last)
         self.critic = Discriminator()
@@ -374,18 +374,17 @@ class HarmonizerTrainer:
         write_sheet(rows, self.config.out / "sheet.png")
 
 
-def _deepened(model: Harmonizer, blocks: tuple[int, ...]) -> Harmonizer:
-    """The network with at least so many blocks a level; what it does stays the same."""
+def _grown(model: Harmonizer, blocks: tuple[int, ...], *, tone: bool) -> Harmonizer:
+    """The network with at least so many blocks a level, and a map of tones; it does the same."""
     config = model.config
-    grown = tuple(max(pair) for pair in zip(config["blocks"], blocks, strict=True))
-    if grown == tuple(config["blocks"]):
+    more = tuple(max(pair) for pair in zip(config["blocks"], blocks, strict=True))
+    tone = tone or config["tone"]
+    if more == tuple(config["blocks"]) and tone == config["tone"]:
         return model
-    deeper = Harmonizer(
-        config["widths"], grown, config["heads"], config["fold"], tone=config["tone"]
-    )
-    # A new block's last convolution is zero.
-    deeper.load_state_dict(model.state_dict(), strict=False)
-    return deeper
+    grown = Harmonizer(config["widths"], more, config["heads"], config["fold"], tone=tone)
+    # The last convolution of a new block is zero, as are those of tones.
+    grown.load_state_dict(model.state_dict(), strict=False)
+    return grown
 
 
 def mirrored(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -139,7 +139,7 @@ def test_a_face_is_filled_from_its_skin_and_not_from_the_ground_beside_it() -> N
     right = int(np.flatnonzero(face[row]).max())
     known = np.ones((size, size), np.float32)
     known[row - 8 : row + 8, right - 8 : right + 2] = 0  # a temple, up to the outline
-    filled = fill_face(image, known, face, points)
+    filled = fill_face(image, known, face, face)
     assert filled[row, right - 3] == pytest.approx(0.5, abs=0.03)
     assert push_pull(image, known)[row, right - 3].max() > 0.55
     assert np.array_equal(filled[known == 1], image[known == 1])
@@ -171,12 +171,12 @@ def test_torn_lids_behind_a_dark_lens_are_lens_and_a_thin_frame_is_left_alone() 
 
 def test_what_was_lent_is_shown_as_it_is() -> None:
     size = 64
-    points = made_up.landmarks(size=size)
     image = np.random.default_rng(0).uniform(0.2, 0.8, (size, size, 3)).astype(np.float32)
     known = np.ones((size, size), np.float32)
     known[:24] = 0.5  # lent
     known[40:44, 30:34] = 0  # a hole
-    filled = fill_face(image, known, np.ones_like(known), points)
+    face = region_polygon_mask(made_up.landmarks(size=size), "face", size).astype(np.float32)
+    filled = fill_face(image, known, np.ones_like(known), face)
     assert np.abs(filled - image)[known > 0].max() < 1e-5
     assert np.abs(filled - image)[known == 0].max() > 0.05
 
