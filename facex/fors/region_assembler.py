@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,13 +24,14 @@ from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.eyes import Look
+from facex.fors.face_end import face_end
 from facex.fors.face_picture import FacePicture
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import lit, push_pull, smooth_gain
 from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
-from facex.fors.morphology import disc, grow, resized, without_rim
+from facex.fors.morphology import grow, resized, without_rim
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
@@ -44,7 +44,7 @@ from facex.geometry.texture_map import (
     render_position_map,
     scale_points,
 )
-from facex.geometry.topology import GLABELLA, UPPER_LIP, region_polygon_mask
+from facex.geometry.topology import UPPER_LIP, region_polygon_mask
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
@@ -54,8 +54,6 @@ Doubles = NDArray[np.float64]
 
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
-_BESIDE_HIDDEN: Final = 0.025
-"""How far beside what is turned away nothing of a foreign face is shown, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
 
 
@@ -231,7 +229,7 @@ class RegionAssembler:
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
         behind = np.ones_like(cover)
         regions: dict[Region, Floats] = {}
-        crowns = {name: self._crown(carried, name, size) for name in carried if name != TARGET}
+        ends = {name: self._end(carried, name, size) for name in carried if name != TARGET}
         ending = self._ending_with_mesh()
         free = None if self.things is None else 1 - resized(self.things, size)
         for layer in LAYERS:
@@ -242,7 +240,7 @@ class RegionAssembler:
                     continue
                 mask = self._region(name, region, carried[name], size)
                 if region in ending and name != TARGET:
-                    mask = mask * crowns[name]
+                    mask = mask * ends[name]
                 if free is not None and layer == FACE_REGIONS:
                     mask = mask * free
                 regions[region] = mask
@@ -322,25 +320,17 @@ class RegionAssembler:
             return resized(mask, size)
         return carried.region(region, mask)
 
-    def _crown(self, carried: Mapping[str, Carried | None], name: str, size: int) -> Floats:
-        """Where another's skin and glasses may be: beyond the mesh, only on a head that stays.
-
-        A head that comes with its hair has skin above its brows there; what is skin beside its
-        cheeks is neck or ears, drawn out.
-        """
+    def _end(self, carried: Mapping[str, Carried | None], name: str, size: int) -> Floats:
+        """Where a foreign face may be shown, ``(S, S)``."""
         part = carried[name]
         if part is None or TARGET not in carried:
             return np.ones((size, size), np.float32)
-        if self.plan.pixels[Region.HAIR] != TARGET:
-            above = higher_than(self._place(size), GLABELLA, size)
-            return np.maximum(without_rim(part.field.inside), above)
-        mesh = cv2.dilate(part.field.inside, np.ones((3, 3), np.uint8)).astype(np.float32)
-        own = carried[TARGET]
-        head = sum(self._region(TARGET, region, own, size) for region in HEAD_REGIONS)
-        # Beside what is turned away the warp shows whatever the source has behind its outline.
-        hidden = part.field.inside * (part.field.visible < 0.5).astype(np.uint8)
-        beside = cv2.dilate(hidden, disc(round(_BESIDE_HIDDEN * size))) * (1 - part.field.inside)
-        return np.asarray(np.clip(np.maximum(head, mesh), 0, 1) * (1 - beside), np.float32)
+        head = None
+        if self.plan.pixels[Region.HAIR] == TARGET:
+            own = carried[TARGET]
+            parts = [self._region(TARGET, region, own, size) for region in HEAD_REGIONS]
+            head = np.asarray(sum(parts), np.float32)
+        return face_end(part.field, self._place(size), head)
 
     def _layer(
         self,
