@@ -166,7 +166,10 @@ class StepRunner:
         """
         pipeline = self._pipeline(plan)
         with timed(self.timings, "assemble"):
-            prepared = [self._prepare(t, others, things, plan, mask, settings) for t in targets]
+            prepared = [
+                prepare_face(target, others, things, plan, mask, self.ford, settings.size)
+                for target in targets
+            ]
         drawn = self._generate(prepared, plan, settings, progress)
         ground = None
         if plan.style is not None and not plan.by_mask and plan.edit == frozenset(REGIONS):
@@ -218,17 +221,6 @@ class StepRunner:
             kappa=plan.kappa * settings.kappa,
             callback=report,
         )
-
-    def _prepare(
-        self,
-        target: LocatedFace,
-        others: Mapping[str, LocatedFace],
-        things: Mapping[str, Photo],
-        plan: Plan,
-        mask: Floats | None,
-        settings: StepSettings,
-    ) -> PreparedFace:
-        return prepare_face(target, others, things, plan, mask, self.ford, settings.size)
 
     def _generate(
         self,
