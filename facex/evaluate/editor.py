@@ -26,6 +26,7 @@ from facex.locate import LocatedFace
 from facex.models.styles import style_names
 from facex.recipes.plan import Plan, plan_recipe
 from facex.recipes.values import TARGET
+from facex.references import prepare_face
 from facex.timing import timed
 
 Floats = NDArray[np.float32]
@@ -65,7 +66,10 @@ class _BatchRunner(StepRunner):
         """The outcome of each; plans must agree in everything that sampling reads."""
         with timed(self.timings, "assemble"):
             rows = zip(targets, others, plans, masks, strict=True)
-            prepared = [self._prepare(t, o, {}, p, m, settings) for t, o, p, m in rows]
+            prepared = [
+                prepare_face(target, given, {}, plan, mask, self.ford, settings.size)
+                for target, given, plan, mask in rows
+            ]
         drawn = self._generate(prepared, plans[0], settings, None)
         with timed(self.timings, "paste"):
             parts = [slice(i, i + 1) for i in range(len(targets))]
