@@ -175,9 +175,10 @@ def code_digest() -> str:
 
 
 _DRAWING: Final = (
-    "api.py", "editing.py", "locate.py", "types.py", "imaging", "ford", "geometry", "recipes",
-    "fors", "frc", "models", "ground.py", "train/samples.py", "evaluate/baselines.py",
-    "evaluate/editor.py", "evaluate/masks.py",
+    "api.py", "beyond.py", "editing.py", "framing.py", "ground.py", "locate.py", "references.py",
+    "types.py", "imaging", "ford", "geometry", "recipes", "fors", "frc", "models",
+    "train/samples.py", "train/style/filters.py", "evaluate/baselines.py", "evaluate/editor.py",
+    "evaluate/masks.py",
 )  # fmt: skip
 """Files and folders of the package by which :func:`code_digest` goes."""
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from facex.evaluate.faces import FaceSet
 from facex.evaluate.judges import Judge
 from facex.evaluate.protocols import protocol_table
 from facex.evaluate.report import read_report
-from facex.evaluate.store import Store
+from facex.evaluate.store import _DRAWING, Store
 from tests import tiny
 from tests.evaluate.aligned import aligned
 from tests.models import test_sd15_end_to_end as sd15
@@ -270,3 +273,17 @@ def test_every_protocol_runs(tmp_path: Path, faces: Path, tiny_model: Path, scal
     for name, protocol in report.items():
         assert protocol["cases"] == 1, name
         assert protocol["key"] is not None, name
+
+
+def test_the_hash_of_the_code_covers_all_that_draws() -> None:
+    """Modules that an edit of aligned crops loads, but for those that draw nothing."""
+    code = "import sys, facex.evaluate.editor; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in found.stdout.split() if name.startswith("facex.")}
+    silent = ("config", "detect", "doubts", "errors", "evaluate", "result", "timing", "train")
+    package = Path(facex.__file__).parent
+    drawing = {name for name in loaded if name.split(".")[1] not in silent}
+    assert len(drawing) > 40
+    for name in drawing:
+        file = Path(str(import_module(name).__file__))
+        assert any(file.is_relative_to(package / place) for place in _DRAWING), name
