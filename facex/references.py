@@ -28,6 +28,7 @@ from facex.fors.region_assembler import ReferenceImage, RegionAssembler
 from facex.fors.resolution import follow, higher_resolution
 from facex.framing import Framing, framing_of
 from facex.frc.pipeline import EditCondition
+from facex.geometry.overturn import overturned
 from facex.imaging.read import Photo
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
@@ -95,6 +96,8 @@ def prepare_face(
     shapes = {name: geometry_of(rep) for name, rep in reps.items()}
     result = result_geometry(plan.motion, shapes, expression_reader(ford))
     inputs, present = token_inputs(plan, reps, result)
+    if plan.motion.shape != TARGET and not plan.motion.turns_head:
+        result = overturned(result, shapes[plan.motion.shape].rotation)
     framing, parser = framing_of(plan), ford.provider("parsing")
     pictures = {
         name: framing.picture(face, parser, goes=name == TARGET) for name, face in located.items()
