@@ -3,7 +3,6 @@
 
 Placed eyes are aimed by this network (``facex.fors.eyes``), so it must read those as its teacher
 does: half of the faces get their eyes turned at random, and the teacher labels what is seen then.
-Where some faces have label maps, their glasses are put on others, which were read without.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +18,7 @@ from torch.nn import functional as F
 
 from facex.ford.gaze import GazeNet, eye_patches, head_angles
 from facex.fors.eyes import paint_turned_eyes, turned_irises
-from facex.train import augment, spectacles
+from facex.train import augment
 from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
@@ -28,8 +26,6 @@ from facex.train.make_cache import Teachers, gaze
 
 _PAINTED: Final = 0.5
 """Share of faces with painted eyes."""
-_WORN: Final = 0.35
-"""Share of faces that get somebody else's glasses."""
 _TURN: Final = 0.25
 """Deviation of their turn, radians."""
 _FURTHEST: Final = 0.5
@@ -41,8 +37,7 @@ class GazeTask:
     """Gaze from eye patches; labels are averaged over the photo and its mirror image.
 
     Args:
-        cache: the faces; with ``gaze.npz`` unless :meth:`paint` is called. With label maps
-            (``parsing/NAME.png``) faces get the glasses of others.
+        cache: the faces; with ``gaze.npz`` unless :meth:`paint` is called.
         seed: of all randomness.
     """
 
@@ -54,13 +49,6 @@ class GazeTask:
         if labels.is_file():
             with np.load(labels) as file:
                 self.gaze = file["gaze"].astype(np.float32)
-        self.worn: dict[int, NDArray[np.uint8]] = {}
-        for i in self.train:
-            path = cache.folder / "parsing" / f"{cache.names[i]}.png"
-            if path.is_file():
-                label = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.uint8)
-                if spectacles.are_clear(label, cache.points[i].astype(np.float64)):
-                    self.worn[int(i)] = label
 
     def paint(self, teachers: Path) -> None:
         """Paint eyes, and let the networks in this folder label every picture anew."""
@@ -91,14 +79,6 @@ class GazeTask:
         painted, _ = paint_turned_eyes(own, own, points, there, turn)
         return np.asarray(np.clip(painted * 255 + 0.5, 0, 255), np.uint8)
 
-    def _wearing(self, image: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        other = int(self.rng.choice(list(self.worn)))
-        donor, donor_points = np.asarray(self.cache.faces[other]), self.cache.points[other]
-        label = self.worn[other]
-        return spectacles.put_on(
-            image, points, donor, label, donor_points.astype(np.float64), self.rng
-        )
-
     def batch(self, size: int) -> Batch:
         """A random training batch with jittered landmarks."""
         chosen = self.rng.choice(self.train, size)
@@ -108,9 +88,6 @@ class GazeTask:
             for i in np.flatnonzero(self.rng.random(size) < _PAINTED):
                 images[i] = self._turned(images[i], points[i].double().numpy())
             labels = self._read(images, points)
-        if self.worn:
-            for i in np.flatnonzero(self.rng.random(size) < _WORN):
-                images[i] = self._wearing(images[i], points[i].double().numpy())
         points = points + torch.from_numpy(self.rng.normal(0, _JITTER, points.shape)).float()
         views = [augment.photometric(image, self.rng) for image in images]
         patches, _ = eye_patches(to_float(views), points)
