@@ -67,4 +67,16 @@ class ParsingNet(ModelMixin, ConfigMixin):
                 images, size=(size, size), mode="bilinear", antialias=side > size
             )
         logits, maps = self.features(images)
-        return F.interpolate(logits, size=(side, side), mode="bilinear"), maps
+        logits = _doubled(logits)
+        if side != size:
+            logits = F.interpolate(logits, size=(side, side), mode="bilinear")
+        return logits, maps
+
+
+def _doubled(logits: Tensor) -> Tensor:
+    """Logits at twice the size. They are trained on every second pixel of label maps, the even
+    ones: that is where a cell lies, and not in the middle of four pixels."""
+    size = 2 * logits.shape[-1]
+    padded = F.pad(logits, (0, 1, 0, 1), mode="replicate")
+    full = F.interpolate(padded, size=(size + 1,) * 2, mode="bilinear", align_corners=True)
+    return full[..., :size, :size]
