@@ -74,8 +74,11 @@ class ParsingNet(ModelMixin, ConfigMixin):
 
 
 def _doubled(logits: Tensor) -> Tensor:
-    """Logits at twice the size. They are trained on every second pixel of label maps, the even
-    ones: that is where a cell lies, and not in the middle of four pixels."""
+    """Logits at twice the size.
+
+    They are trained on every second pixel of label maps, the even ones: that is where a cell lies,
+    and not in the middle of four pixels.
+    """
     size = 2 * logits.shape[-1]
     padded = F.pad(logits, (0, 1, 0, 1), mode="replicate")
     full = F.interpolate(padded, size=(size + 1,) * 2, mode="bilinear", align_corners=True)

@@ -10,7 +10,7 @@ from facex.ford.parsing import ParsingNet
 
 def test_every_second_pixel_of_the_answer_is_a_cell_and_none_lies_between() -> None:
     torch.manual_seed(0)
-    net = ParsingNet(size=64, channels=(8, 8, 8, 8, 8), blocks=(0, 0, 0, 0, 0)).eval()
+    net = ParsingNet(size=64, channels=(20, 32, 32, 32, 32), blocks=(0, 1, 1, 1, 1)).eval()
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
         cells, whole = net.features(images)[0], net(images)
