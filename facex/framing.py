@@ -19,6 +19,7 @@ from torch import Tensor
 
 from facex.ford.extractor import Extractor
 from facex.fors.face_picture import FacePicture
+from facex.fors.labels import without_specks
 from facex.fors.morphology import disc
 from facex.fors.region_assembler import ReferenceImage
 from facex.imaging.tensors import to_tensor
@@ -83,9 +84,10 @@ class Framing:
         points = own.landmarks + np.array([margin, margin, 0])
         read, _ = self.parse(face, parser)
         labels = cv2.resize(read, (side, side), interpolation=cv2.INTER_NEAREST)
-        labels[margin:-margin, margin:-margin] = own.parsing
+        worn = np.isin(without_specks(own.parsing), WORN)
         doubtful = np.isin(labels, WORN[1:] if goes else WORN)
-        labels[doubtful & ~_goes_on(np.isin(own.parsing, WORN), side)] = 0
+        labels[doubtful & ~_goes_on(worn, side)] = 0
+        labels[margin:-margin, margin:-margin] = own.parsing
         shown = coverage(face.photo.shape[:2], self.frame(face, side), side, side) > 0.5
         # Beyond the photo's border its mirror image is seen, of which nothing is to be carried.
         labels = np.where(shown, labels, 0).astype(np.uint8)
