@@ -145,8 +145,7 @@ class Runner:
         failed = self._make(protocol, chosen)
         making = time.perf_counter() - start
         good = [case for case in chosen if case.key not in failed]
-        self._read({name for case in good for name in case.faces.values()}, light=False)
-        galleries = self._galleries(protocol, whole)
+        galleries = self._read_for(protocol, good, whole)
         systems: dict[str, SystemResult] = {}
         for system in self._systems(protocol):
             records, readings = self._measure(protocol, system, good, galleries)
@@ -179,8 +178,7 @@ class Runner:
         """
         failed = self._make(protocol, cases)
         good = [case for case in cases if case.key not in failed]
-        self._read({name for case in good for name in case.faces.values()}, light=False)
-        galleries = self._galleries(protocol, whole)
+        galleries = self._read_for(protocol, good, whole)
         return {
             system: self._measured(protocol, system, good, galleries)
             for system in self._systems(protocol)
@@ -272,7 +270,11 @@ class Runner:
             # Last, because its presence says that the case is complete.
             save(OURS, case.key, item.output)
 
-    def _galleries(self, protocol: Protocol, whole: Sequence[Case]) -> dict[str, Gallery]:
+    def _read_for(
+        self, protocol: Protocol, cases: Sequence[Case], whole: Sequence[Case]
+    ) -> dict[str, Gallery]:
+        """Read the faces that cases need; the galleries of the whole list."""
+        self._read({name for case in cases for name in case.faces.values()}, light=False)
         if "identity" not in protocol.metrics:
             return {}
         members = {role: [c.faces[role] for c in whole] for role in _lent_roles(protocol)}

@@ -328,8 +328,7 @@ class RegionAssembler:
         head = None
         if self.plan.pixels[Region.HAIR] == TARGET:
             own = carried[TARGET]
-            parts = [self._region(TARGET, region, own, size) for region in HEAD_REGIONS]
-            head = np.asarray(sum(parts), np.float32)
+            head = head_of({r: self._region(TARGET, r, own, size) for r in HEAD_REGIONS})
         return face_end(part.field, self._place(size), head)
 
     def _layer(

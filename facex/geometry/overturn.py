@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from facex.geometry.drive import FaceGeometry
-from facex.geometry.pose import euler_from_rotation, rotation_from_euler
+from facex.geometry.pose import euler_from_rotation, place, rotation_from_euler, unplace
 
 KEPT: Final = (0.033, 0.06, 0.1)
 """By which share of the difference of yaw, pitch and roll a face is turned further.
@@ -41,9 +41,12 @@ def overturned(result: FaceGeometry, shown: Tensor) -> FaceGeometry:
     away = torch.atan2(away.sin(), away.cos())
     further = (away * away.new_tensor(KEPT)).clamp(-_MOST, _MOST)
     rotation = rotation_from_euler(*(angles + further).unbind(1))
-    turn = rotation @ result.rotation.mT
-    pose, middle = result.pose(), result.landmarks.mean(1)
-    origin = torch.cat([pose.translation, pose.depth[:, None]], 1) - middle
-    place = middle + (origin[:, None] @ turn.mT)[:, 0]
-    points = (result.landmarks - middle[:, None]) @ turn.mT + middle[:, None]
-    return replace(result, landmarks=points, rotation=rotation, translation=place[:, :2])
+    pose = result.pose()
+    turned = place(unplace(result.landmarks, pose), pose._replace(rotation=rotation))
+    shift = (result.landmarks - turned).mean(1)
+    return replace(
+        result,
+        landmarks=turned + shift[:, None],
+        rotation=rotation,
+        translation=result.translation + shift[:, :2],
+    )
