@@ -143,8 +143,19 @@ def uncovered(known: Tensor, geometry: Tensor) -> Tensor:
     width = max(3, known.shape[-1] // 50 | 1)
     mesh = (geometry != 0).any(1, keepdim=True).to(known.dtype)
     # Skin ends a little beyond the mesh, and its rim has the light of the rest of it.
-    outside = 1 - F.max_pool2d(mesh, width, 1, width // 2)
+    outside = 1 - F.max_pool2d(with_forehead(mesh), width, 1, width // 2)
     return box_blur(outside * (known < _SURE), width) * outside
+
+
+def with_forehead(mesh: Tensor) -> Tensor:
+    """A mesh and the forehead above it, where another's fringe or hat leaves skin to be filled.
+
+    Args:
+        mesh: ``(B, 1, S, S)``, 1 inside.
+    """
+    above = round(_FOREHEAD * mesh.shape[-2])
+    # The highest of each row and of those below it: upwards only.
+    return F.max_pool2d(F.pad(mesh, (0, 0, 0, above)), (above + 1, 1), 1)
 
 
 def keep_tint(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
@@ -228,6 +239,8 @@ def as_smooth_as_light(image: Tensor) -> Tensor:
 
 _KEPT_LIGHT, _KEPT_MIDDLE, _FAINT, _LEAST = 0.7, 0.2, 0.05, 0.2
 _KEPT_LOOK, _KEPT_LEVEL, _SURE = 0.9, 0.5, 0.9
+_FOREHEAD = 0.3
+"""How far above the mesh a bare head reaches, as a share of the side."""
 _DARKEST, _BRIGHTER = 0.1, 1.25
 """Of a mean brightness, 0 to 2, that a pixel's is compared with; and the most that it counts."""
 _LUMA = (0.299, 0.587, 0.114)

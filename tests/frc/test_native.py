@@ -165,3 +165,13 @@ def test_ground_that_a_head_left_stays_as_it_was_filled() -> None:
     assert placed.abs().mean() < 0.5 * free.abs().mean()
     assert (placed[..., :36] == 0).all()
     assert placed[..., 48:].abs().mean() > 0.05
+
+
+def test_a_filled_forehead_takes_the_light_of_its_face_and_ground_beside_it_none() -> None:
+    redecoded, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
+    geometry, known = torch.zeros(1, 3, 128, 128), torch.zeros(1, 1, 128, 128)
+    geometry[..., 50:110, 40:88] = 0.3
+    placed, _ = settle(redecoded + 0.4, redecoded, known, geometry, edit, placed=True)
+    assert placed[..., 30:50, 44:84].min() > 0.5 * placed[..., 50:110, 40:88].mean()
+    assert (placed[..., 30:110, :30] == 0).all()
+    assert (placed[..., 114:, :] == 0).all()
