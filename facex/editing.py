@@ -259,12 +259,13 @@ class StepRunner:
             raise Interrupted("the edit was stopped; nothing was written")
         with timed(self.timings, "decode"):
             eyes = torch.cat([item.eyes for item in prepared])
+            head = torch.tensor([item.head for item in prepared])
             trusted = plan.kappa * settings.kappa
             answer = pipeline.answer(
-                condition, output, placed=plan.is_placed, eyes=eyes, trusted=trusted
+                condition, output, placed=plan.is_placed, head=head, eyes=eyes, trusted=trusted
             )
         with timed(self.timings, "harmonize"):
-            change = self._harmonize(pipeline, condition, answer.composite, plan)
+            change = self._harmonize(pipeline, condition, answer.composite, plan, head)
             if plan.motion.turns_eyes:
                 # It has learned eyes that look ahead, and turns others back a little.
                 change = change * (1 - eyes.to(change))
@@ -273,10 +274,15 @@ class StepRunner:
         )
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, plan: Plan
+        self,
+        pipeline: FaceXPipeline,
+        condition: EditCondition,
+        composite: Tensor,
+        plan: Plan,
+        head: Tensor,
     ) -> Tensor:
         return pipeline.harmonize(
-            condition, composite, placed=plan.is_placed, hole=plan.fills_a_hole
+            condition, composite, placed=plan.is_placed, head=head, hole=plan.fills_a_hole
         )
 
     def _finish(

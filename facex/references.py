@@ -56,6 +56,7 @@ class PreparedFace:
         native: the same at the photo's resolution.
         eyes: ``(1, 1, S, S)`` in [0, 1]: eyes that the edit turns, opens or shuts: they stay as
             placed.
+        head: hair is edited too, so ground may be left.
     """
 
     face: LocatedFace
@@ -65,6 +66,7 @@ class PreparedFace:
     whole: ReferenceImage
     native: ReferenceImage
     eyes: Tensor
+    head: bool
 
 
 def prepare_face(
@@ -133,7 +135,7 @@ def prepare_face(
     )
     before = target.representation.landmarks[0].double().numpy()
     eyes = torch.from_numpy(placed_eyes(plan, before, points, size))[None, None]
-    return PreparedFace(target, condition, reference, framing, whole, native, eyes)
+    return PreparedFace(target, condition, reference, framing, whole, native, eyes, plan.edits_hair)
 
 
 def _native(

@@ -53,7 +53,7 @@ def edit_masks(
     _take_lids(plan, pictures, masks)
     target = masks[TARGET]
     size = pictures[TARGET].crop_size
-    if Region.HAIR in plan.edit:
+    if plan.edits_hair:
         # Where the hair goes, so does the rim of the ground that is mixed with it.
         rim = 1 - grow(head_of(target), max(1, round(FRINGE * size)))
         for region in STAYS_PUT:

@@ -56,6 +56,6 @@ def editable(
         now, front = np.maximum(now, there), front * (1 - there)
     edit = np.minimum(np.maximum(now, before), 1)
     # Small parts need room: feathered inwards, an eye's own outline would keep the old iris.
-    wide = edit.mean() < 0.03 or Region.HAIR in plan.edit
+    wide = edit.mean() < 0.03 or plan.edits_hair
     grown = grow(edit, max(1, round(size * (FRINGE if wide else 0.008))))
     return np.clip(grown * (1 - front), 0, 1)

@@ -195,13 +195,13 @@ class RegionAssembler:
         if self._lends and ((1 - known) * edit).mean() > LEAST:
             image, known = mirrored_brow(image, known, points, self.veiled)
             place = edit
-            if Region.HAIR in self.plan.edit:
+            if self.plan.edits_hair:
                 # Another head may be narrower than that of who lends.
                 own_face = without_rim(painted.face.astype(np.uint8))
                 place = edit * np.maximum(own_face, painted.front)
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
-        if Region.HAIR in self.plan.edit:
+        if self.plan.edits_hair:
             head = resized(head_of(self.masks[TARGET]), size)
             # Nor is what lies beyond the photo's border any ground.
             head = np.maximum(head, self.target.hidden(size))

@@ -102,6 +102,7 @@ def settle(
     edit: Tensor,
     *,
     placed: bool,
+    head: Tensor | None = None,
     eyes: Tensor | None = None,
     trusted: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -115,6 +116,7 @@ def settle(
         edit: ``(B, 1, S, S)`` in [0, 1], what may change.
         placed: every part was placed or filled from photos; not so in holes, and where all is
             drawn from codes.
+        head: as for :func:`uncovered`.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -125,13 +127,13 @@ def settle(
         decoded = keep_tint(decoded, redecoded, known * trusted)
     else:
         decoded = keep_placed(decoded, redecoded, edit, trusted)
-        decoded = decoded - (decoded - redecoded) * (uncovered(known, geometry) * trusted)
+        decoded = decoded - (decoded - redecoded) * (uncovered(known, geometry, head) * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
 
 
-def uncovered(known: Tensor, geometry: Tensor) -> Tensor:
+def uncovered(known: Tensor, geometry: Tensor, head: Tensor | None = None) -> Tensor:
     """What is filled beside a face: ground that a head left, ``(B, 1, S, S)`` in [0, 1].
 
     Filled from what is around it such ground is plain; a small base draws specks there.
@@ -139,11 +141,15 @@ def uncovered(known: Tensor, geometry: Tensor) -> Tensor:
     Args:
         known: ``(B, 1, S, S)`` in [0, 1].
         geometry: ``(B, 3, S, S)``, position map of the result's mesh, 0 outside of it.
+        head: ``(B,)`` bool, whether hair is edited too; by default it is. Where it stays, what is
+            filled above the mesh is forehead.
     """
     width = max(3, known.shape[-1] // 50 | 1)
     mesh = (geometry != 0).any(1, keepdim=True).to(known.dtype)
     # Skin ends a little beyond the mesh, and its rim has the light of the rest of it.
-    outside = 1 - F.max_pool2d(with_forehead(mesh), width, 1, width // 2)
+    if head is not None:
+        mesh = torch.where(head.to(mesh.device)[:, None, None, None], mesh, with_forehead(mesh))
+    outside = 1 - F.max_pool2d(mesh, width, 1, width // 2)
     return box_blur(outside * (known < _SURE), width) * outside
 
 

@@ -257,6 +257,7 @@ class FaceXPipeline:
         output: PipelineOutput,
         *,
         placed: bool,
+        head: Tensor | None = None,
         eyes: Tensor | None = None,
         trusted: float = 1.0,
     ) -> Answer:
@@ -265,7 +266,8 @@ class FaceXPipeline:
         Args:
             condition: of the edit.
             output: of a call with the same condition.
-            placed: as for :func:`facex.frc.native.settle`; so are ``eyes`` and ``trusted``.
+            placed: as for :func:`facex.frc.native.settle`; so are the others.
+            head: ``(B,)``.
             eyes: ``(B, 1, S, S)``.
             trusted: 0 to 1.
         """
@@ -281,6 +283,7 @@ class FaceXPipeline:
                 condition.geometry,
                 condition.edit,
                 placed=placed,
+                head=head,
                 eyes=None if eyes is None else eyes.to(decoded.device),
                 trusted=trusted,
             )
@@ -302,6 +305,7 @@ class FaceXPipeline:
         composite: Tensor,
         *,
         placed: bool = False,
+        head: Tensor | None = None,
         hole: bool = False,
     ) -> Tensor:
         """What makes an edit one picture with its surroundings.
@@ -310,6 +314,7 @@ class FaceXPipeline:
             condition: of the edit.
             composite: ``(B, 3, H, W)`` in [-1, 1], of :func:`facex.frc.native.compose`.
             placed: as for :func:`facex.frc.native.settle`; then ground that a head left stays.
+            head: likewise.
             hole: the edit fills a hole in a photo with what is the photo's own.
 
         Returns:
@@ -322,7 +327,7 @@ class FaceXPipeline:
         masks = (condition.known, condition.edit, condition.geometry)
         known, edit, geometry = (mask.to(device) for mask in masks)
         change = network(composite, known, edit, geometry)
-        return change * (1 - uncovered(known, geometry)) if placed else change
+        return change * (1 - uncovered(known, geometry, head)) if placed else change
 
     def _sample(
         self,

@@ -194,6 +194,11 @@ class Plan:
         return not self.by_mask and self.reference == "warped"
 
     @property
+    def edits_hair(self) -> bool:
+        """Whether hair may change, and with it the head's outline."""
+        return Region.HAIR in self.edit
+
+    @property
     def fills_a_hole(self) -> bool:
         """Whether all that goes under the user's mask is the photo's own, and nothing moves."""
         own = set(self.pixels.values()) <= {TARGET, NONE} and self.place is None

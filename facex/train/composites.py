@@ -61,7 +61,12 @@ class _Recorder(StepRunner):
     seen: tuple[EditCondition, Tensor]
 
     def _harmonize(
-        self, pipeline: FaceXPipeline, condition: EditCondition, composite: Tensor, plan: Plan
+        self,
+        pipeline: FaceXPipeline,
+        condition: EditCondition,
+        composite: Tensor,
+        plan: Plan,
+        head: Tensor,
     ) -> Tensor:
         self.seen = condition, composite
         return torch.zeros_like(composite)

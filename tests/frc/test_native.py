@@ -171,7 +171,10 @@ def test_a_filled_forehead_takes_the_light_of_its_face_and_ground_beside_it_none
     redecoded, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
     geometry, known = torch.zeros(1, 3, 128, 128), torch.zeros(1, 1, 128, 128)
     geometry[..., 50:110, 40:88] = 0.3
-    placed, _ = settle(redecoded + 0.4, redecoded, known, geometry, edit, placed=True)
+    drawn, stays = redecoded + 0.4, torch.tensor([False])
+    placed, _ = settle(drawn, redecoded, known, geometry, edit, placed=True, head=stays)
     assert placed[..., 30:50, 44:84].min() > 0.5 * placed[..., 50:110, 40:88].mean()
     assert (placed[..., 30:110, :30] == 0).all()
     assert (placed[..., 114:, :] == 0).all()
+    goes, _ = settle(drawn, redecoded, known, geometry, edit, placed=True, head=~stays)
+    assert (goes[..., 30:44, 44:84] == 0).all()
