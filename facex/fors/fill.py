@@ -26,6 +26,8 @@ _ODD: Final = 0.15
 """Difference from the surroundings, RGB in [0, 1], beyond which it counts little."""
 _BRIGHTEST: Final = 0.99
 """Quantile of the smooth brightness of what is known that what is lent may reach."""
+_USUAL: Final = 0.97
+"""Quantile of its smooth tints that what is lent may reach."""
 _FLOOR: Final = 0.1
 """Brightness, of 1, that is added to all before factors are compared: black has none."""
 _TINT: Final = 0.08
@@ -85,7 +87,8 @@ def borrow(
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
         gain = smooth_gain(image, lender, both)
-        filled = lit(lender, _no_brighter(gain, lender, image, both))
+        gain = _no_odder(_no_brighter(gain, lender, image, both), lender, image, both)
+        filled = lit(lender, gain)
     blend = (known / np.maximum(known + lent, 1e-4))[..., None]
     blend = np.where(lent[..., None] > 0, blend, np.float32(1))
     mixed = image * blend + filled * (1 - blend)
@@ -102,6 +105,21 @@ def _no_brighter(gain: Floats, lender: Floats, image: Floats, both: Floats) -> F
     most = float(np.quantile(seen[both > 0.5 * both.max()].mean(-1), _BRIGHTEST))
     light = cv2.GaussianBlur(((lender + np.float32(_FLOOR)) * gain).mean(-1), (0, 0), sigma)
     return np.asarray(gain * np.minimum((most + _FLOOR) / light, 1)[..., None], np.float32)
+
+
+def _no_odder(gain: Floats, lender: Floats, image: Floats, both: Floats) -> Floats:
+    """A gain that gives a lender nowhere, smoothly, a tint that what it is lent to has nowhere.
+
+    Of two people in coloured light one is redder where they are compared than in the hole: its
+    forehead would turn blue.
+    """
+    sigma = both.shape[0] * _SMOOTH
+    seen, _ = weighted_mean(image, both, sigma)
+    tints = _tint(_tones(seen[both > 0.5 * both.max()]))
+    least, most = np.quantile(tints, (1 - _USUAL, _USUAL), axis=0)
+    light = cv2.GaussianBlur((lender + np.float32(_FLOOR)) * gain, (0, 0), sigma)
+    tint = _tint(_tones(light - _FLOOR))
+    return np.asarray(gain * np.exp(2 * (np.clip(tint, least, most) - tint)), np.float32)
 
 
 def smooth_gain(image: Floats, lender: Floats, both: Floats) -> Floats:
@@ -141,6 +159,11 @@ def lit(picture: Floats, gain: Floats) -> Floats:
     return np.clip((picture + np.float32(_FLOOR)) * gain - np.float32(_FLOOR), 0, 1)
 
 
+def _tint(tones: Floats) -> Floats:
+    """What of tones ``(..., 3)`` is no brightness."""
+    return tones - tones.mean(-1, keepdims=True)
+
+
 def _tones(image: Floats) -> Floats:
     """Colours on a scale on which light adds: a logarithm, in steps about as large as theirs."""
     return np.asarray(0.5 * np.log(np.maximum(image, 0) + _FLOOR), np.float32)
@@ -150,7 +173,7 @@ def _smooth_difference(image: Floats, lender: Floats, both: Floats) -> Floats:
     """The smooth part of a difference, continued where only one shows."""
     gap = image - lender
     # Nor is what has another tint than the rest: a lock that was called skin, its shadow.
-    tint = gap - gap.mean(-1, keepdims=True)
+    tint = _tint(gap)
     tint = np.linalg.norm(tint - _median(tint, both), axis=-1) / _TINT
     both = np.asarray(both * np.exp(-np.square(tint)), np.float32)
     sigma = both.shape[0] * _SMOOTH
