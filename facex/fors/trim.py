@@ -17,7 +17,7 @@ from facex.fors.morphology import depth, disc, local_mean, reaching, resized
 from facex.fors.region_masks import eye_openings
 from facex.geometry.extend import smoothstep
 from facex.geometry.topology import CHIN, GLABELLA
-from facex.types import FACE_REGIONS, PARSING_CLASSES, Region
+from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +34,8 @@ _LINE_REACH: Final = 0.02
 wrinkles went along, and of 40 swaps the cosine to the source was .497 instead of .508."""
 _LINE_CONTRAST: Final = 0.08
 """Difference of grey from both sides from which on it is a strand rather than a pore."""
+_STRAND_CONTRAST: Final = 0.1
+"""The same for dark lines that go on from there over a forehead."""
 _SHADE: Final = (8.0, 16.0)
 """Differences from the skin around, CIELAB, that are shading, and that are hair or its shadow."""
 _INNER: Final = 0.008
@@ -132,7 +134,7 @@ def _strands(hair: Floats, foreign: Floats, face: Floats, picture: FacePicture) 
     )
     above = higher_than(np.asarray(picture.landmarks, np.float64), GLABELLA, size)
     rim = np.maximum(near * above, beside) * _unlike_skin(face, picture)
-    return np.maximum(rim, _lines_near(hair, foreign, picture), dtype=np.float32)
+    return np.maximum(rim, _lines_near(hair, foreign, above, picture), dtype=np.float32)
 
 
 def higher_than(points: NDArray[np.float64], level: int, size: int) -> Floats:
@@ -165,20 +167,28 @@ def _unlike_skin(face: Floats, picture: FacePicture) -> Floats:
     return np.asarray(cv2.blur(cv2.dilate(odd, disc(round(size * 0.006))), (3, 3)), np.float32)
 
 
-def _lines_near(hair: Floats, foreign: Floats, picture: FacePicture) -> Floats:
-    """Thin lines not far from hair: strands that lie on the skin, and the edges of locks."""
+def _lines_near(hair: Floats, foreign: Floats, forehead: Floats, picture: FacePicture) -> Floats:
+    """Thin lines not far from hair: strands that lie on the skin, and the edges of locks.
+
+    Dark ones that come from there are strands all along a forehead.
+    """
     size = hair.shape[0]
     grey = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)
     kernel = disc(round(size * _LINE))
     # Lashes and the crease of a lid are thin and dark, too.
     eyes = cv2.dilate(eye_openings(picture.landmarks, size), disc(round(size * _LASHES)))
-    contrast = np.maximum(
-        cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, kernel),
-        cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel),
+    dark, light = (
+        cv2.morphologyEx(grey, kind, kernel) for kind in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT)
     )
     reach = cv2.dilate(np.maximum(hair, foreign), disc(round(size * _LINE_REACH)))
-    lines = ((contrast > _LINE_CONTRAST) & (reach > 0.5) & (eyes < 0.5)).astype(np.float32)
-    return np.asarray(cv2.blur(cv2.dilate(lines, disc(round(size * 0.008))), (3, 3)), np.float32)
+    near = (reach > 0.5) & (eyes < 0.5)
+    brows = np.isin(picture.parsing, REGION_CLASSES[Region.BROWS]).astype(np.uint8)
+    brows = cv2.dilate(brows, disc(round(size * _LASHES)))
+    long = (dark > _STRAND_CONTRAST) & (near | ((forehead > 0.5) & (brows == 0)))
+    strands = reaching(long.astype(np.uint8), near)
+    lines = ((np.maximum(dark, light) > _LINE_CONTRAST) & near) | strands
+    wide = cv2.dilate(lines.astype(np.float32), disc(round(size * 0.008)))
+    return np.asarray(cv2.blur(wide, (3, 3)), np.float32)
 
 
 def _looks_foreign(face: Floats, picture: FacePicture) -> Floats:
