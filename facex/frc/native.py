@@ -126,8 +126,9 @@ def settle(
     if not placed:
         decoded = keep_tint(decoded, redecoded, known * trusted)
     else:
-        decoded = keep_placed(decoded, redecoded, edit, trusted)
-        decoded = decoded - (decoded - redecoded) * (uncovered(known, geometry, head) * trusted)
+        change = keep_placed(decoded, redecoded, edit, trusted) - redecoded
+        change = change + (light_goes_on(change, known, edit, geometry) - change) * trusted
+        decoded = redecoded + change * (1 - uncovered(known, geometry, head) * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
@@ -151,6 +152,27 @@ def uncovered(known: Tensor, geometry: Tensor, head: Tensor | None = None) -> Te
         mesh = torch.where(head.to(mesh.device)[:, None, None, None], mesh, with_forehead(mesh))
     outside = 1 - F.max_pool2d(mesh, width, 1, width // 2)
     return box_blur(outside * (known < _SURE), width) * outside
+
+
+def light_goes_on(change: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Tensor:
+    """A change whose light goes on from a face over what is filled above it.
+
+    A small base takes a bare, plain forehead for hair, and darkens it.
+
+    Args:
+        change: ``(B, 3, S, S)``, of a reference.
+        known: ``(B, 1, S, S)`` in [0, 1].
+        edit: likewise, what may change.
+        geometry: ``(B, 3, S, S)``, position map of the result's mesh, 0 outside of it.
+    """
+    side = change.shape[-1]
+    near, wide = max(3, side // 20 | 1), max(9, side // 4 | 1)
+    mesh = (geometry != 0).any(1, keepdim=True).to(change)
+    beyond = box_blur((with_forehead(mesh) - mesh) * (known < _SURE), near)
+    face = mesh * edit
+    light, cover = (box_blur(box_blur(x, wide), wide) for x in (change * face, face))
+    own = box_blur(box_blur(change, near), near)
+    return change + (light / cover.clamp_min(1e-3) - own) * beyond
 
 
 def with_forehead(mesh: Tensor) -> Tensor:

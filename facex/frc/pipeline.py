@@ -21,7 +21,7 @@ from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
 from facex.frc.harmonizer import Harmonizer
-from facex.frc.native import compose, settle, uncovered
+from facex.frc.native import compose, light_goes_on, settle, uncovered
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
@@ -327,7 +327,10 @@ class FaceXPipeline:
         masks = (condition.known, condition.edit, condition.geometry)
         known, edit, geometry = (mask.to(device) for mask in masks)
         change = network(composite, known, edit, geometry)
-        return change * (1 - uncovered(known, geometry, head)) if placed else change
+        if not placed:
+            return change
+        change = light_goes_on(change, known, edit, geometry)
+        return change * (1 - uncovered(known, geometry, head))
 
     def _sample(
         self,

@@ -176,5 +176,10 @@ def test_a_filled_forehead_takes_the_light_of_its_face_and_ground_beside_it_none
     assert placed[..., 30:50, 44:84].min() > 0.5 * placed[..., 50:110, 40:88].mean()
     assert (placed[..., 30:110, :30] == 0).all()
     assert (placed[..., 114:, :] == 0).all()
+    # A base that darkens it, for there might be hair, is not believed.
+    dark = drawn.clone()
+    dark[..., :46, :] = -0.4
+    bare, _ = settle(dark, redecoded, known, geometry, edit, placed=True, head=stays)
+    assert bare[..., 30:40, 44:84].min() > 0
     goes, _ = settle(drawn, redecoded, known, geometry, edit, placed=True, head=~stays)
     assert (goes[..., 30:44, 44:84] == 0).all()
