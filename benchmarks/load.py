@@ -67,11 +67,10 @@ def portrait(side: int) -> bytes:
 @contextmanager
 def running_service(queue: int, data: Path) -> Iterator[tuple[str, psutil.Process]]:
     """``facex serve`` on a port that the system chooses; its address and its process."""
-    program = "import sys; from facex.cli.main import run; sys.exit(run())"
     words = ["serve", "--port", "0", "--max-queue", str(queue), "--data", str(data)]
     environment = {key: value for key, value in os.environ.items() if key != "FACEX_TOKEN"}
     with subprocess.Popen(
-        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", "facex", *words], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
             assert process.stdout is not None

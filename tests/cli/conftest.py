@@ -30,7 +30,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def facex() -> Run:
     def run(*words: object, cwd: Path | None = None, **environment: str) -> Any:
         return subprocess.run(
-            [sys.executable, "-m", "facex.cli.main", *map(str, words)],
+            [sys.executable, "-m", "facex", *map(str, words)],
             cwd=cwd,
             env=clean_environment(**environment),
             capture_output=True,

@@ -33,7 +33,7 @@ def commands():
 def imported(*words):
     """Top-level packages that a run of the command imports."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "facex.cli.main", *words],
+        [sys.executable, "-X", "importtime", "-m", "facex", *words],
         env=clean_environment(),
         capture_output=True,
         text=True,

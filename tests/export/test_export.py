@@ -39,7 +39,7 @@ def model() -> LoadedModel:
 
 def run_cli(*words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "facex.cli.main", "models", "export", *words]
+    command = [sys.executable, "-m", "facex", "models", "export", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 

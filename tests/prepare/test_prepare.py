@@ -324,7 +324,7 @@ def test_the_parts_hold_no_generator() -> None:
 def test_killed_and_started_again_it_goes_on(photos: Path, prepared: Path, index: Path) -> None:
     """kill -9 in the middle: what is finished stays, and the end is that of a run in one piece."""
     out = prepared.parent / "killed"
-    words = [sys.executable, "-m", "facex.cli.main", "prepare", photos, "-o", out]
+    words = [sys.executable, "-m", "facex", "prepare", photos, "-o", out]
     words += ["--index", index, "--photos", 2, "--workers", 1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = list(map(str, words))

@@ -69,7 +69,7 @@ def test_killed_and_started_again_it_gives_the_bytes_of_one_process(
 ) -> None:
     """kill -9 of the driver after a shard: Ray's processes go with it, the shard stays."""
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "facex.cli.main", "prepare", photos, "-o", out]
+    words = [sys.executable, "-m", "facex", "prepare", photos, "-o", out]
     words += ["--photos", 1, "--engine", "ray", "--workers", 1]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

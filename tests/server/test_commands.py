@@ -23,7 +23,7 @@ def test_it_says_where_it_is_and_ends_in_good_order(name: str, tmp_path: Path) -
     data = tmp_path / "data"
     words = [name, "--port", "0", "--data", str(data)]
     words += ["--no-browser"] if name == "studio" else []
-    program = [sys.executable, "-c", "import sys; from facex.cli.main import run; sys.exit(run())"]
+    program = [sys.executable, "-m", "facex"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     environment.pop("FACEX_TOKEN", None)
     with subprocess.Popen(

@@ -41,7 +41,7 @@ def commands(part: str) -> list[list[str]]:
 def started(words: list[str], folder: Path) -> subprocess.Popen[str]:
     """Start a command of the guide in a folder that looks like the checkout."""
     start = {
-        "facex": ["-m", "facex.cli.main"],
+        "facex": ["-m", "facex"],
         "python": [],
         "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
     }

@@ -149,7 +149,7 @@ def test_a_command_that_was_killed_goes_on_where_it_was(
     ]  # fmt: skip
     write_part(tmp_path / "clip.png", frames, 0)
     words = ["pose", "clip.png", "--yaw", "8", "--steps", "2", "--json", "-o", "out.webp"]
-    command = [sys.executable, "-m", "facex.cli.main", *words]
+    command = [sys.executable, "-m", "facex", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     parts = tmp_path / ".out.webp.parts"
     killed = subprocess.Popen(command, cwd=tmp_path, env=environment)
@@ -198,7 +198,7 @@ def test_the_command_makes_a_clip_of_a_photo(hopper: Image.Image, tmp_path: Path
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "facex.cli.main", *words],
+        [sys.executable, "-m", "facex", *words],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -210,7 +210,7 @@ def test_the_command_makes_a_clip_of_a_photo(hopper: Image.Image, tmp_path: Path
         (["swap", "nod.webp", "photo.png", "-o", "x.mp4"], "the source must be a photo"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "facex.cli.main", *words],
+            [sys.executable, "-m", "facex", *words],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 2
