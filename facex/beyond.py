@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an edit cuts off of a head that goes: a tall hat, very long hair.
+"""What an edit leaves of a head that goes: of a tall hat, of very long hair.
 
 An edit sees a crop with some room around it. Where another's hair comes, the target's own goes, and
-what of it lies beyond would float above or beside the new head. A still wider crop is parsed, and
-what grows out of the head there is filled from the ground around it.
+what of it lies beyond, or was not known so near, would float above or beside the new head. A still
+wider crop is parsed, and what grows out of the head there is filled from the ground around it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ from numpy.typing import NDArray
 from facex.ford.extractor import Extractor
 from facex.fors.fill import push_pull
 from facex.fors.morphology import disc, reaching, resized
-from facex.framing import ROOMY, WORN, Framing
+from facex.framing import WORN, Framing
 from facex.imaging.paste import paste_back
 from facex.imaging.warp import crop_image
 from facex.locate import LocatedFace
+from facex.types import PARSING_CLASSES
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _FAR: Final = Framing(0.5)
 """What is looked at: twice the crop. A parser of crops still reads heads there."""
+_HAT: Final = PARSING_CLASSES.index("hat")
 _MOST: Final = 1024
 """Largest side at which it is filled."""
 _LEAST: Final = 0.001
-"""Share of what is looked at below which nothing was cut off."""
+"""Share of what is looked at below which nothing was left."""
+_SURE: Final = 0.5
+"""Change, of 1, below which an edit left a pixel."""
+_THIN: Final = 2
+"""Radius in pixels below which a piece of what it left is nothing but its outline."""
 _NEAR: Final = 0.3
 """How far around a face, of its height, and above its middle, its hair or hat begins."""
 _ROOM: Final = 0.016
@@ -41,10 +47,10 @@ _ROOM: Final = 0.016
 def clear_beyond(
     photo: Pixels, changed: Floats, target: LocatedFace, parser: Extractor
 ) -> tuple[Pixels, Floats]:
-    """Take the target's hair and hat beyond its crop and the room around it out of a photo.
+    """Take what an edit left of the target's hair and hat out of a photo.
 
     Args:
-        photo: (H, W, 3), edited inside of them.
+        photo: (H, W, 3), edited.
         changed: (H, W) in [0, 1], where the edit changed it.
         target: as it was before.
         parser: provides ``parsing``.
@@ -54,7 +60,7 @@ def clear_beyond(
     """
     size = target.representation.crop_size
     frame = _FAR.frame(target, size)
-    gone = _cut_off(target, parser)
+    gone = _left(target, parser, changed)
     if gone.mean() < _LEAST:
         return photo, changed
     side = min(max(round(size * frame.scale), size), _MOST)
@@ -74,15 +80,11 @@ def clear_beyond(
     return found, np.maximum(changed, applied)
 
 
-def _cut_off(target: LocatedFace, parser: Extractor) -> NDArray[np.bool_]:
-    """Hair and hat of the head that lie beyond the room around it, ``(S, S)`` of what is seen."""
+def _left(target: LocatedFace, parser: Extractor, changed: Floats) -> NDArray[np.bool_]:
+    """Hair and hat of the head that an edit left, ``(S, S)`` of what is seen."""
     size = target.representation.crop_size
     labels, points = _FAR.parse(target, parser)
     goes = np.isin(labels, WORN).astype(np.uint8)
-    half = ROOMY.side(size) / _FAR.side(size)
-    low, high = (round(size / 2 * (1 + sign * half)) for sign in (-1, 1))
-    inside = np.zeros(goes.shape, bool)
-    inside[low:high, low:high] = True
     # Dark things on shoulders, too, are called hair.
     near = np.zeros(goes.shape, bool)
     face = points[:, :2]
@@ -90,4 +92,20 @@ def _cut_off(target: LocatedFace, parser: Extractor) -> NDArray[np.bool_]:
     (left, top), (right, _) = face.min(0) - room, face.max(0) + room
     bottom = face[:, 1].mean()
     near[max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)] = True
-    return reaching(goes, near) & ~inside
+    whole = reaching(goes, near)
+    # A hat has no gaps: emblems and bands of other colours are called ground.
+    hat = whole & (labels == _HAT)
+    edited = crop_image(torch.from_numpy(changed)[None, None], _FAR.frame(target, size), size)
+    left = (whole | _filled(hat)) & (edited[0, 0].numpy() < _SURE)
+    # Seen from so far, an outline is not that sure.
+    left = cv2.morphologyEx(left.astype(np.uint8), cv2.MORPH_OPEN, disc(_THIN))
+    return left > 0
+
+
+def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The convex hull of a part ``(S, S)``; nothing, if it is hardly there."""
+    filled = np.zeros(part.shape, np.uint8)
+    if part.mean() > _LEAST:
+        corners = np.argwhere(part)[:, ::-1].astype(np.int32)
+        cv2.fillConvexPoly(filled, cv2.convexHull(corners), 1)
+    return filled > 0

@@ -33,3 +33,18 @@ def test_what_the_crop_cuts_off_of_a_hat_goes_with_the_head(
     assert (mask[hat] > 0).mean() > 0.95
     # A face alone touches nothing there.
     np.testing.assert_array_equal(above(face, mini.swap(astronaut, hopper).image), before)
+
+
+def test_nothing_is_left_of_a_hat_that_a_parser_of_crops_does_not_know(
+    mini: facex.FaceX, astronaut: Image.Image, hopper: Image.Image
+) -> None:
+    pixels = np.asarray(hopper)
+    cap = Image.fromarray(pixels[20:150]).resize((hopper.width, 208))
+    tall = Image.fromarray(np.vstack([pixels[:20], np.asarray(cap), pixels[150:]]))
+    (face,) = mini.decompose(tall)
+    before = above(face, tall)
+    white = before.min(-1) > 200
+    white[:50], white[:, :160], white[:, 350:] = False, False, False  # a star of the flag
+    assert white.sum() > 1000, "the crown of her cap"
+    after = above(face, mini.head_swap(astronaut, tall).image)
+    assert (after[white].min(-1) > 200).mean() < 0.02
