@@ -45,7 +45,7 @@ _ROOM: Final = 0.016
 
 
 def clear_beyond(
-    photo: Pixels, changed: Floats, target: LocatedFace, parser: Extractor
+    photo: Pixels, changed: Floats, target: LocatedFace, parser: Extractor, *, hat: bool = True
 ) -> tuple[Pixels, Floats]:
     """Take what an edit left of the target's hair and hat out of a photo.
 
@@ -54,13 +54,14 @@ def clear_beyond(
         changed: (H, W) in [0, 1], where the edit changed it.
         target: as it was before.
         parser: provides ``parsing``.
+        hat: the hat goes, too.
 
     Returns:
         The photo and what is changed now.
     """
     size = target.representation.crop_size
     frame = _FAR.frame(target, size)
-    gone = _left(target, parser, changed)
+    gone = _left(target, parser, changed, hat=hat)
     if gone.mean() < _LEAST:
         return photo, changed
     side = min(max(round(size * frame.scale), size), _MOST)
@@ -80,7 +81,9 @@ def clear_beyond(
     return found, np.maximum(changed, applied)
 
 
-def _left(target: LocatedFace, parser: Extractor, changed: Floats) -> NDArray[np.bool_]:
+def _left(
+    target: LocatedFace, parser: Extractor, changed: Floats, *, hat: bool
+) -> NDArray[np.bool_]:
     """Hair and hat of the head that an edit left, ``(S, S)`` of what is seen."""
     size = target.representation.crop_size
     labels, points = _FAR.parse(target, parser)
@@ -94,12 +97,12 @@ def _left(target: LocatedFace, parser: Extractor, changed: Floats) -> NDArray[np
     near[max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)] = True
     whole = reaching(goes, near)
     # A hat has no gaps: emblems and bands of other colours are called ground.
-    hat = whole & (labels == _HAT)
+    worn = _filled(whole & (labels == _HAT))
+    whole = whole | worn if hat else whole & ~worn
     edited = crop_image(torch.from_numpy(changed)[None, None], _FAR.frame(target, size), size)
-    left = (whole | _filled(hat)) & (edited[0, 0].numpy() < _SURE)
+    rest = (whole & (edited[0, 0].numpy() < _SURE)).astype(np.uint8)
     # Seen from so far, an outline is not that sure.
-    left = cv2.morphologyEx(left.astype(np.uint8), cv2.MORPH_OPEN, disc(_THIN))
-    return left > 0
+    return cv2.morphologyEx(rest, cv2.MORPH_OPEN, disc(_THIN)) > 0
 
 
 def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -180,10 +180,10 @@ class StepRunner:
             redrawn = plan.style is not None
             outcome = self._finish(targets, prepared, drawn, limit, ground, redrawn=redrawn)
             if plan.pixels[Region.HAIR] not in (TARGET, NONE) and not plan.by_mask:
-                parser = self.ford.provider("parsing")
+                parser, hat = self.ford.provider("parsing"), plan.pixels[Region.HAT] != TARGET
                 for face in targets:
                     outcome.photo, outcome.mask = clear_beyond(
-                        outcome.photo, outcome.mask, face, parser
+                        outcome.photo, outcome.mask, face, parser, hat=hat
                     )
             return outcome
 

@@ -48,3 +48,13 @@ def test_nothing_is_left_of_a_hat_that_a_parser_of_crops_does_not_know(
     assert white.sum() > 1000, "the crown of her cap"
     after = above(face, mini.head_swap(astronaut, tall).image)
     assert (after[white].min(-1) > 200).mean() < 0.02
+
+
+def test_a_hat_stays_where_only_hair_comes(
+    mini: facex.FaceX, astronaut: Image.Image, hopper: Image.Image
+) -> None:
+    result = mini.attribute(astronaut, hopper, ["hair"])
+    assert (np.asarray(result.mask)[:150] > 0).any(), "hair comes beside it"
+    emblem = np.s_[50:100, 230:300]
+    before, after = (np.asarray(x, int)[emblem] for x in (hopper, result.image))
+    assert abs(after - before).max() <= 4, "but for the mark"
