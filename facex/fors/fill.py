@@ -87,39 +87,28 @@ def borrow(
         if both.sum() < _LEAST_SHARED * both.size:
             return image, known
         gain = smooth_gain(image, lender, both)
-        gain = _no_odder(_no_brighter(gain, lender, image, both), lender, image, both)
-        filled = lit(lender, gain)
+        filled = lit(lender, _no_odder(gain, lender, image, both))
     blend = (known / np.maximum(known + lent, 1e-4))[..., None]
     blend = np.where(lent[..., None] > 0, blend, np.float32(1))
     mixed = image * blend + filled * (1 - blend)
     return mixed.astype(np.float32), np.asarray(known + lent * trust, np.float32)
 
 
-def _no_brighter(gain: Floats, lender: Floats, image: Floats, both: Floats) -> Floats:
-    """A gain that makes a lender nowhere brighter, smoothly, than what it is lent to.
-
-    One that is continued into a hole meets brighter skin there than where it was found.
-    """
-    sigma = both.shape[0] * _SMOOTH
-    seen, _ = weighted_mean(image, both, sigma)
-    most = float(np.quantile(seen[both > 0.5 * both.max()].mean(-1), _BRIGHTEST))
-    light = cv2.GaussianBlur(((lender + np.float32(_FLOOR)) * gain).mean(-1), (0, 0), sigma)
-    return np.asarray(gain * np.minimum((most + _FLOOR) / light, 1)[..., None], np.float32)
-
-
 def _no_odder(gain: Floats, lender: Floats, image: Floats, both: Floats) -> Floats:
-    """A gain that gives a lender nowhere, smoothly, a tint that what it is lent to has nowhere.
+    """A gain that makes a lender nowhere, smoothly, what a picture that it is lent to is nowhere.
 
-    Of two people in coloured light one is redder where they are compared than in the hole: its
-    forehead would turn blue.
+    One that is continued into a hole meets brighter skin there than where it was found; and of two
+    people in coloured light one may be redder where they are compared: in the hole it turns blue.
     """
     sigma = both.shape[0] * _SMOOTH
     seen, _ = weighted_mean(image, both, sigma)
-    tints = _tint(_tones(seen[both > 0.5 * both.max()]))
-    least, most = np.quantile(tints, (1 - _USUAL, _USUAL), axis=0)
+    usual = seen[both > 0.5 * both.max()]
     light = cv2.GaussianBlur((lender + np.float32(_FLOOR)) * gain, (0, 0), sigma)
-    tint = _tint(_tones(light - _FLOOR))
-    return np.asarray(gain * np.exp(2 * (np.clip(tint, least, most) - tint)), np.float32)
+    most = float(np.quantile(usual.mean(-1), _BRIGHTEST))
+    darker = np.minimum((most + _FLOOR) / light.mean(-1), 1)[..., None]
+    ends = np.quantile(_tint(_tones(usual)), (1 - _USUAL, _USUAL), axis=0)
+    tint = _tint(_tones(light - np.float32(_FLOOR)))
+    return np.asarray(gain * darker * np.exp(2 * (np.clip(tint, *ends) - tint)), np.float32)
 
 
 def smooth_gain(image: Floats, lender: Floats, both: Floats) -> Floats:

@@ -252,3 +252,16 @@ def test_clothes_and_the_wall_go_on_behind_a_head_each_by_itself() -> None:
     mixed = np.abs(behind[8:56, 18] - wall).max(-1) > 0.1
     mixed &= np.abs(behind[8:56, 18] - shirt).max(-1) > 0.1
     assert mixed.sum() < 8
+
+
+def test_lent_skin_takes_no_tint_that_the_face_has_nowhere() -> None:
+    """Red light falls on the side of the lender that is compared, and none on what is lent."""
+    size = 128
+    skin = np.array([0.7, 0.5, 0.4], np.float32)
+    image, lender = (np.broadcast_to(skin, (size, size, 3)).copy() for _ in range(2))
+    lender[:, : size // 2, 0] *= 1.25
+    known, ones = np.zeros((size, size), np.float32), np.ones((size, size), np.float32)
+    known[:, : size // 2] = 1
+    found, _ = borrow(image, known, lender, ones, 0.5, match=ones)
+    tint = found[:, 80:].mean((0, 1))
+    np.testing.assert_allclose(tint / tint.mean(), skin / skin.mean(), atol=0.02)
