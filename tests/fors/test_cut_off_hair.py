@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hair that a crop cuts off ends round in another photo."""
+"""Hair that a crop cuts off ends round in another photo, and strands stay behind with it."""
 
 from __future__ import annotations
 
@@ -30,3 +30,18 @@ def test_hair_up_to_the_border_ends_before_it_and_earlier_in_the_corners(fringe:
     assert hair[corner, middle] > 0.9
     assert hair[corner, corner] < 0.1
     assert np.all(hair <= whole)
+
+
+def test_a_strand_stays_behind_along_the_whole_forehead_and_a_wrinkle_comes_along() -> None:
+    picture = made_up.picture((0.8, 0.6, 0.5))
+    hair = picture.parsing == PARSING_CLASSES.index("hair")
+    brow, middle = int(picture.landmarks[9, 1]), SIZE // 2
+    top = int(np.flatnonzero(hair[:, middle]).max()) + 1
+    strand = np.s_[top : brow - 5, middle - 12]
+    wrinkle = np.s_[brow - 7, middle + 2 : middle + 12]
+    for line in (strand, wrinkle):
+        picture.image[line] = 0.15
+    masks = region_masks(picture)
+    trim_face(masks, picture)
+    assert masks[Region.SKIN][strand].max() < 0.3
+    assert masks[Region.SKIN][wrinkle].min() > 0.9
