@@ -24,7 +24,7 @@ class ParsingNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        size: int = 256,
+        size: int = 320,
         channels: tuple[int, ...] = (20, 48, 88, 144, 192),
         blocks: tuple[int, ...] = (0, 1, 2, 2, 2),
     ) -> None:
@@ -45,7 +45,16 @@ class ParsingNet(ModelMixin, ConfigMixin):
         self.classify = nn.Conv2d(max(channels[0], 32), len(PARSING_CLASSES), 3, padding=1)
 
     def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return logits at half size ``(B, 19, S/2, S/2)`` and the decoder maps, coarse first."""
+        """Logits ``(B, 19, s/2, s/2)`` at half of the network's side s, and its maps, coarse first.
+
+        Args:
+            images: ``(B, 3, S, S)`` in [-1, 1] of any side, which is resampled.
+        """
+        side, size = images.shape[-1], self.config["size"]
+        if side != size:
+            images = F.interpolate(
+                images, size=(size, size), mode="bilinear", antialias=side > size
+            )
         maps = self.backbone(images)
         x, decoded = maps[-1], [maps[-1]]
         for module, skip in zip(self.merge, maps[-2::-1], strict=True):
@@ -62,10 +71,6 @@ class ParsingNet(ModelMixin, ConfigMixin):
     def logits_and_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits at the size of the input, and the decoder's maps, coarse to fine."""
         side, size = images.shape[-1], self.config["size"]
-        if side != size:
-            images = F.interpolate(
-                images, size=(size, size), mode="bilinear", antialias=side > size
-            )
         logits, maps = self.features(images)
         logits = _doubled(logits)
         if side != size:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.face_picture import FacePicture
-from facex.fors.lent_eyes import clear_eyes, lacks_eyes
+from facex.fors.lent_eyes import behind_glass, clear_eyes, lacks_eyes, with_irises_of
 from facex.fors.lids import shut_lids
 from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.region_masks import eye_openings
@@ -86,7 +86,9 @@ class FeaturePainter:
         if swapped and self._target_acts and not self.plan.motion.turns_eyes:
             target, points, _ = self._features(TARGET, size)
             # Between lids that the source holds narrow and the target does not.
-            if lacks_eyes(own, place) and clear_eyes(self.pictures[TARGET]):
+            lacks = lacks_eyes(own, place) and not behind_glass(self.pictures[name])
+            if lacks and clear_eyes(self.pictures[TARGET]):
+                target = with_irises_of(target, points, pixels, own)
                 turned, lent = paint_turned_eyes(turned, target, points, place, whole=True)
                 painted = np.maximum(painted, lent)
         # Glasses stay before the eyes.

@@ -26,7 +26,7 @@ from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
 from facex.train.gaze import GazeTask
 from facex.train.identity import IdentityTask
-from facex.train.parsing import ParsingTask
+from facex.train.parsing import SIDE, ParsingTask
 from facex.train.refine import RefineTask
 from facex.types import BLENDSHAPES
 
@@ -224,6 +224,9 @@ def main() -> None:
         unknown = model.load_state_dict(weights, strict=False).unexpected_keys
         if unknown:
             raise SystemExit(f"{args.start} is of another layout: {unknown[0]} is unknown")
+    if isinstance(task, ParsingTask):
+        # What was trained at another side goes on at this one.
+        model.register_to_config(size=SIDE)
     if isinstance(task, ExpressionTask):
         task.prepare(model)
     config = LoopConfig(

@@ -18,12 +18,15 @@ from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
 from facex.train.locks import without_locks
+from facex.train.outlines import mended_outlines
 from facex.types import PARSING_CLASSES, PARSING_MIRROR
 
 _WORN: Final = {"eye_g": 0.15, "hat": 0.08}
 """How often a face gets the glasses or the hat of another one, to see more of what is rare."""
 _WORN_LEAST: Final = 200
 """Pixels that make a pair of glasses or a hat."""
+SIDE: Final = 320
+"""At which label maps are compared: the network's own."""
 _OCCLUDED: Final = 0.2
 """How often something lies over the face, which counts as background."""
 _LOCKS: Final = 0.15
@@ -35,7 +38,8 @@ _FACE: Final = [PARSING_CLASSES.index(name) for name in ("skin", "nose", "l_brow
 class ParsingTask:
     """Class maps from noisy labels, the labeller's or its own; unsure pixels (255) are ignored.
 
-    Locks of hair that they call skin are mended first (`facex.train.locks`).
+    Locks of hair that they call skin are mended first (`facex.train.locks`), then the outlines of
+    noses and eyes (`facex.train.outlines`).
     """
 
     def __init__(self, cache: FaceCache, seed: int) -> None:
@@ -52,6 +56,8 @@ class ParsingTask:
         for i in self.train:
             face, points = np.asarray(cache.faces[i]), cache.points[i]
             self.labels[int(i)] = without_locks(face, self.labels[int(i)], points)
+        for i in [*self.train, *self.dev]:
+            self.labels[int(i)] = mended_outlines(self.labels[int(i)], cache.points[i])
         self.worn = {
             name: [
                 i
@@ -73,7 +79,7 @@ class ParsingTask:
         return ParsingNet()
 
     def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One augmented face and its label map, 256 px."""
+        """One augmented face, 256 px, and its label map, :data:`SIDE` px."""
         rng, image, label = self.rng, np.array(self.cache.faces[i]), self.labels[i].copy()
         for name, chance in _WORN.items():
             if self.worn[name] and rng.random() < chance:
@@ -87,12 +93,13 @@ class ParsingTask:
             image, label = image[:, ::-1], table[label[:, ::-1]]
         matrix = augment.random_similarity(rng, 256, 256, turn=0.4, zoom=0.2, shift=0.08)
         image = augment.warp(np.ascontiguousarray(image), matrix, 256)
-        label = augment.warp(np.ascontiguousarray(label), matrix, 256, nearest=True)
-        image = np.asarray(image)
+        label = np.asarray(
+            augment.warp(np.ascontiguousarray(label), matrix * (SIDE / 256), SIDE, nearest=True)
+        )
         if rng.random() < _OCCLUDED:
             donor = np.asarray(self.cache.faces[int(rng.choice(self.train))])
             image, hidden = augment.random_occluder(image, rng, donor)
-            label = np.where(hidden, 0, label).astype(np.uint8)
+            label[cv2.resize(hidden.astype(np.uint8), (SIDE, SIDE)) > 0] = 0
         return augment.photometric(image, rng), label
 
     def _wear(self, image: NDArray[np.uint8], label: NDArray[np.uint8], name: str) -> None:
