@@ -7,8 +7,6 @@ nose reaches straight from its wings to its root; an eye is what is seen between
 
 from __future__ import annotations
 
-from typing import Final
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
