@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.brows import Sides, brow_area, hidden_brows
+from facex.fors.brows import Veiled, brow_area, hidden_brows, hidden_eyes
 from facex.fors.face_picture import FacePicture
 from facex.fors.guess import FRINGE
 from facex.fors.layers import STAYS_PUT
@@ -37,8 +37,8 @@ _TAIL: Final = 0.012
 
 def edit_masks(
     plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool
-) -> tuple[dict[str, Masks], Sides]:
-    """Masks of all pictures, and which brows of the (right, left) side stay behind.
+) -> tuple[dict[str, Masks], Veiled]:
+    """Masks of all pictures, and which brows and eyes hair hides, that stay behind.
 
     Args:
         plan: which region comes from whom.
@@ -71,20 +71,20 @@ def head_of(masks: Mapping[Region, Floats]) -> Floats:
 
 def _leave_hidden_brows(
     plan: Plan, pictures: Mapping[str, FacePicture], masks: Mapping[str, Masks], *, lends: bool
-) -> Sides:
+) -> Veiled:
     """Leave out brows of another's that hair falls over, unless that hair comes along."""
     name = plan.pixels[Region.BROWS]
     # Only a face that is replaced as a whole leaves brows to be lent.
     whole = plan.pixels[Region.SKIN] == name and lends
     if not whole or name == plan.pixels[Region.HAIR]:
-        return False, False
+        return Veiled()
     picture, own = pictures[name], masks[name]
     veiled = hidden_brows(picture.parsing, picture.landmarks)
     # Hair beside a brow, too, may be called a brow.
     shown = brow_area(picture.landmarks, picture.crop_size, (not veiled[0], not veiled[1]))
     hair = grow(own[Region.HAIR], max(1, round(_TAIL * picture.crop_size)))
     own[Region.BROWS] = own[Region.BROWS] * shown * (1 - hair)
-    return veiled
+    return Veiled(veiled, hidden_eyes(picture.parsing, picture.landmarks))
 
 
 def _take_lids(plan: Plan, pictures: Mapping[str, FacePicture], masks: Mapping[str, Masks]) -> None:

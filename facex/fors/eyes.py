@@ -28,6 +28,7 @@ from facex.geometry.visibility import EYE_SHUT, eye_openness, iris_disc
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
+Sides = tuple[bool, bool]
 
 _RINGS, _SPOKES = 24, 96
 """Samples of the iris along the radius and around."""
@@ -65,7 +66,13 @@ class Look:
 
 
 def aim_eyes(
-    image: Floats, source: Floats, source_points: Points, result_points: Points, look: Look
+    image: Floats,
+    source: Floats,
+    source_points: Points,
+    result_points: Points,
+    look: Look,
+    *,
+    covered: Sides = (False, False),
 ) -> Floats:
     """By how much the eyes must be turned further until they seem to look where they shall.
 
@@ -78,6 +85,7 @@ def aim_eyes(
         source_points: likewise.
         result_points: likewise.
         look: what is wanted.
+        covered: as for :func:`paint_turned_eyes`.
 
     Returns:
         ``(2,)`` pitch and yaw in radians, the same for both eyes.
@@ -86,7 +94,9 @@ def aim_eyes(
     gain, last = np.ones(2, np.float32), None
     for _ in range(_AIMS):
         points = turned_irises(result_points, look.wanted, turn)
-        painted, where = paint_turned_eyes(image, source, source_points, points, turn)
+        painted, where = paint_turned_eyes(
+            image, source, source_points, points, turn, covered=covered
+        )
         error = np.asarray(look.wanted - look.read(painted, points), np.float32).mean(0)
         if (size := float(np.linalg.norm(error))) < least:
             best, least = turn, size
@@ -148,6 +158,7 @@ def paint_turned_eyes(
     turn: Floats | None = None,
     *,
     whole: bool = False,
+    covered: Sides = (False, False),
 ) -> tuple[Floats, Floats]:
     """Paint the eyes of a picture at the place and with the look of the result.
 
@@ -158,12 +169,13 @@ def paint_turned_eyes(
         result_points: ``(478, 3)`` in pixels of ``image``.
         turn: ``(2,)`` radians by which they are turned further than ``image`` has them already.
         whole: paint them even where they hardly move.
+        covered: (right, left) eyes that hair falls over: the other one's mirror image is shown.
 
     Returns:
         The reference and where it was painted, ``(S, S)`` in [0, 1].
     """
     painted = np.zeros(image.shape[:2], np.float32)
-    for eye, iris in zip(EYES, IRISES, strict=True):
+    for eye, iris, hidden in zip(EYES, IRISES, covered, strict=True):
         lids, place = source_points[list(eye), :2], result_points[list(eye), :2]
         if min(eye_openness(lids), eye_openness(place)) < EYE_SHUT:
             continue
@@ -172,12 +184,12 @@ def paint_turned_eyes(
         if box is None:
             continue
         shown, points = source, source_points
-        if _hardly_seen(source_points, result_points, eye):
+        if hidden or _hardly_seen(source_points, result_points, eye):
             shown, points = source[:, ::-1], flipped(source_points, source.shape[1])
         found = _eye(shown, points, result_points, eye, iris, box)
         if found is None:
             continue
-        patch, cover = found[0], 1.0 if whole else found[1]
+        patch, cover = found[0], 1.0 if whole or hidden else found[1]
         if turn is not None:
             cover = max(cover, _amount(EYEBALL_TO_IRIS * float(np.linalg.norm(turn))))
         rows, columns = slice(box[1], box[3]), slice(box[0], box[2])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.eyes import Look, Sides, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.face_picture import FacePicture
 from facex.fors.lent_eyes import behind_glass, clear_eyes, lacks_eyes, with_irises_of
 from facex.fors.lids import shut_lids
@@ -37,6 +37,7 @@ class FeaturePainter:
         result: ``(478, 3)`` mesh of the result in units of the target's crop.
         still: what is the target's own does not move.
         look: where the eyes shall look; without, their irises are placed by geometry alone.
+        covered: (right, left) eyes that hair hides in the picture they come from.
         turn: how far the irises were turned for that look, once it was found.
     """
 
@@ -47,6 +48,7 @@ class FeaturePainter:
     result: Doubles
     still: bool
     look: Look | None = None
+    covered: Sides = (False, False)
     turn: Floats | None = field(default=None, init=False)
 
     def paint(
@@ -76,17 +78,20 @@ class FeaturePainter:
         if light is not None:
             # As bright as the face around them: eyes in the source's own light would glow.
             pixels = recoloured_eyes(pixels, own, light.at(eye_openings(place, size)))
+        picture = self.pictures[name]
         if self.look is not None:
             if self.turn is None:
-                self.turn = aim_eyes(image, pixels, own, place, self.look)
+                self.turn = aim_eyes(image, pixels, own, place, self.look, covered=self.covered)
             place = turned_irises(place, self.look.wanted, self.turn)
-        turned, painted = paint_turned_eyes(image, pixels, own, place, self.turn)
+        turned, painted = paint_turned_eyes(
+            image, pixels, own, place, self.turn, covered=self.covered
+        )
         # Who asks for another's eyes alone gets them as they are.
         swapped = name != TARGET and self.plan.pixels[Region.SKIN] == name
         if swapped and self._target_acts and not self.plan.motion.turns_eyes:
             target, points, _ = self._features(TARGET, size)
             # Between lids that the source holds narrow and the target does not.
-            lacks = lacks_eyes(own, place) and not behind_glass(self.pictures[name])
+            lacks = lacks_eyes(own, place) and not behind_glass(picture)
             if lacks and clear_eyes(self.pictures[TARGET]):
                 target = with_irises_of(target, points, pixels, own)
                 turned, lent = paint_turned_eyes(turned, target, points, place, whole=True)

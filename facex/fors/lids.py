@@ -72,15 +72,18 @@ def lid_ground(
     return covered
 
 
-def lid_area(points: NDArray[np.floating], size: int) -> Floats:
-    """Both eyes with their lids up to the creases, and lashes: ``(size, size)`` in [0, 1], soft.
+def lid_area(
+    points: NDArray[np.floating], size: int, sides: tuple[bool, bool] = (True, True)
+) -> Floats:
+    """Eyes with their lids up to the creases, and lashes: ``(size, size)`` in [0, 1], soft.
 
     Args:
         points: ``(478, 2 or 3)`` in pixels.
         size: side of the picture.
+        sides: whether the (right, left) one counts.
     """
     area = np.zeros((size, size), np.float32)
-    for eye in (0, 1):
+    for eye in (n for n, wanted in enumerate(sides) if wanted):
         ring = lid_outline(points, eye)
         radius = max(1, round(_LASHES * float(np.ptp(ring[:, 0]))))
         own = cv2.dilate(filled(ring, size, size), np.ones((2 * radius + 1,) * 2, np.uint8))

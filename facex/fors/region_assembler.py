@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.appearance import SPARE, Appearance
-from facex.fors.brows import mirrored_brow
+from facex.fors.brows import mirrored_features
 from facex.fors.carry import Carried, Shown, carry
 from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
@@ -129,8 +129,9 @@ class RegionAssembler:
         self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
         self.looks = looks = Appearance(plan, pictures, self.masks, portraits)
         self.features = FeaturePainter(
-            plan, pictures, looks.pixels, looks.colours, self.result, self.still, look
-        )
+            plan, pictures, looks.pixels, looks.colours, self.result, self.still, look,
+            self.veiled.eyes,
+        )  # fmt: skip
         replaced = plan.pixels[Region.SKIN] not in (TARGET, NONE) and not plan.by_mask
         self.in_place = self.still and replaced
         self.things = things_before(self.target) if self.in_place else None
@@ -193,7 +194,7 @@ class RegionAssembler:
         jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
         points = self._place(size)
         if self._lends and ((1 - known) * edit).mean() > LEAST:
-            image, known = mirrored_brow(image, known, points, self.veiled)
+            image, known = mirrored_features(image, known, points, self.veiled)
             place = edit
             if self.plan.edits_hair:
                 # Another head may be narrower than that of who lends.
@@ -427,7 +428,7 @@ class RegionAssembler:
         # Frames throw shadows and are outlined too narrowly: no skin is lent beside them.
         glasses = self._region(name, Region.GLASSES, carried, size)
         skin = skin * (1 - grow(glasses, max(1, round(FRAME * size))))
-        brows = self._region(name, Region.BROWS, carried, size) * float(all(self.veiled))
+        brows = self._region(name, Region.BROWS, carried, size) * float(all(self.veiled.brows))
         # Bare skin is no guess at the rest of a beard.
         owner = self.plan.pixels[Region.BEARD]
         if owner in self.masks:

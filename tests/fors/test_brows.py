@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brows under a fringe: found, left out, replaced by the other one or by the target's."""
+"""Brows and eyes under hair: found, left out, replaced by the other one or by the target's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from facex.fors.brows import brow_area, hidden_brows
+from facex.fors.brows import brow_area, hidden_brows, hidden_eyes
 from facex.fors.face_picture import FacePicture
+from facex.fors.lids import lid_area
 from facex.fors.region_assembler import RegionAssembler
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
@@ -17,6 +18,8 @@ from tests.fors.made_up import SIZE
 
 SKIN, DARK, LIGHT = (0.6, 0.45, 0.35), (0.15, 0.1, 0.08), (0.9, 0.75, 0.6)
 HAIR = PARSING_CLASSES.index("hair")
+EYE_CLASSES = tuple(PARSING_CLASSES.index(name) for name in ("l_eye", "r_eye"))
+WHOLE = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
 
 
 def face(brows: tuple[float, float, float], *, covered: str = "") -> FacePicture:
@@ -34,8 +37,7 @@ def face(brows: tuple[float, float, float], *, covered: str = "") -> FacePicture
 
 def brows_of(source: FacePicture, target: FacePicture) -> list[float]:
     """How bright the right and the left brow of a swap are, 1 being the skin's brightness."""
-    fields = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
-    plan = plan_step(Step.model_validate(fields))
+    plan = plan_step(Step.model_validate(WHOLE))
     pictures = {"target": target, "source": source}
     image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
     named = target.parsing == PARSING_CLASSES.index("l_brow")
@@ -64,3 +66,31 @@ def test_one_brow_under_a_lock_is_drawn_from_the_other() -> None:
     image[(source.parsing == PARSING_CLASSES.index("l_brow")) & ~half] = DARK
     source = FacePicture(image, source.landmarks, source.parsing, SIZE)
     assert max(brows_of(source, face(LIGHT))) < 0.6
+
+
+def one_eyed(*, covered: bool) -> FacePicture:
+    """A plain face with dark lids; light hair hangs over the left half of it from the side."""
+    picture = made_up.picture(SKIN)
+    image, parsing, points = picture.pixels.copy(), picture.parsing.copy(), picture.landmarks
+    image[lid_area(points, SIZE) > 0.5] = DARK
+    image[np.isin(parsing, EYE_CLASSES)] = (0.95, 0.95, 0.95)
+    if covered:
+        aside = np.arange(SIZE)[None] > points[473, 0]
+        hair = aside & np.isin(parsing, (1, HAIR, *EYE_CLASSES, PARSING_CLASSES.index("l_brow")))
+        image[hair], parsing[hair] = LIGHT, HAIR
+    return FacePicture(image, points, parsing, SIZE)
+
+
+def test_half_of_an_eye_is_none() -> None:
+    target = made_up.picture(SKIN)
+    whole, half = one_eyed(covered=False), one_eyed(covered=True)
+    assert hidden_eyes(whole.parsing, whole.landmarks) == (False, False)
+    assert hidden_eyes(half.parsing, half.landmarks) == (False, True)
+    assert hidden_brows(half.parsing, half.landmarks) == (False, True)
+    plan = plan_step(Step.model_validate(WHOLE))
+    lids = lid_area(target.landmarks, SIZE, (False, True)) > 0.9
+    lids &= ~np.isin(target.parsing, EYE_CLASSES)
+    for source in (whole, half):
+        pictures = {"target": target, "source": source}
+        image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
+        assert image[lids].mean() < 0.6 * np.mean(SKIN)
