@@ -24,7 +24,7 @@ from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
 from facex.fors.editable import editable
 from facex.fors.eyes import Look
-from facex.fors.face_end import face_end
+from facex.fors.face_end import face_ends
 from facex.fors.face_picture import FacePicture
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import lit, push_pull, smooth_gain
@@ -230,8 +230,7 @@ class RegionAssembler:
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
         behind = np.ones_like(cover)
         regions: dict[Region, Floats] = {}
-        ends = {name: self._end(carried, name, size) for name in carried if name != TARGET}
-        ending = self._ending_with_mesh()
+        ends = {name: self._ends(carried, name, size) for name in carried if name != TARGET}
         free = None if self.things is None else 1 - resized(self.things, size)
         for layer in LAYERS:
             masks: dict[str, Floats] = {}
@@ -240,8 +239,8 @@ class RegionAssembler:
                 if name == NONE or name not in carried:
                     continue
                 mask = self._region(name, region, carried[name], size)
-                if region in ending and name != TARGET:
-                    mask = mask * ends[name]
+                if name != TARGET and region in ends[name]:
+                    mask = mask * ends[name][region]
                 if free is not None and layer == FACE_REGIONS:
                     mask = mask * free
                 regions[region] = mask
@@ -321,16 +320,21 @@ class RegionAssembler:
             return resized(mask, size)
         return carried.region(region, mask)
 
-    def _end(self, carried: Mapping[str, Carried | None], name: str, size: int) -> Floats:
-        """Where a foreign face may be shown, ``(S, S)``."""
+    def _ends(
+        self, carried: Mapping[str, Carried | None], name: str, size: int
+    ) -> dict[Region, Floats]:
+        """Where a foreign face may be shown, by region."""
         part = carried[name]
         if part is None or TARGET not in carried:
-            return np.ones((size, size), np.float32)
+            return {}
         head = None
         if self.plan.pixels[Region.HAIR] == TARGET:
             own = carried[TARGET]
             head = head_of({r: self._region(TARGET, r, own, size) for r in HEAD_REGIONS})
-        return face_end(part.field, self._place(size), head)
+        beard = self.plan.pixels[Region.BEARD]
+        known = beard in self.masks
+        bearded = not known or bool(beard_of(self.pictures[beard], self.masks[beard]))
+        return face_ends(part.field, self._place(size), head, bearded=bearded)
 
     def _layer(
         self,
@@ -392,15 +396,6 @@ class RegionAssembler:
             shown = sum(self._region(name, region, part, size) for region in SKIN)
             self.looks.compare(name, faces[name][0], np.asarray(shown, np.float32), target, own)
         return faces
-
-    def _ending_with_mesh(self) -> tuple[Region, ...]:
-        """Regions of others that end where the mesh does, unless the head goes on there."""
-        owner = self.plan.pixels[Region.BEARD]
-        if self.plan.pixels[Region.HAIR] == TARGET or owner not in self.masks:
-            return Region.SKIN, Region.GLASSES
-        if beard_of(self.pictures[owner], self.masks[owner]):
-            return Region.SKIN, Region.GLASSES
-        return Region.SKIN, Region.BEARD, Region.GLASSES
 
     @property
     def _sets_in(self) -> bool:
