@@ -83,7 +83,8 @@ def test_hair_that_hangs_on_nothing_is_no_hair() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "is_hair"), [((0.2, 0.3, 0.8), False), ((0.4, 0.28, 0.2), True)]
+    ("colour", "is_hair"),
+    [((0.2, 0.3, 0.8), False), ((0.55, 0.5, 0.45), False), ((0.4, 0.28, 0.2), True)],
 )
 def test_a_shoulder_of_another_colour_is_no_hair(colour: Any, is_hair: bool) -> None:
     face = made_up.picture((0.3, 0.2, 0.14))
