@@ -35,6 +35,10 @@ _TAIL: Final = 0.012
 """How far from hair a brow is mixed with it, as a share of the side."""
 
 
+_HAIRS: Final = 0.007
+"""How far hairs of a brow reach beyond what the parser calls so, as a share of the side."""
+
+
 def edit_masks(
     plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool
 ) -> tuple[dict[str, Masks], Veiled]:
@@ -52,6 +56,10 @@ def edit_masks(
     veiled = _leave_hidden_brows(plan, pictures, masks, lends=lends)
     _take_lids(plan, pictures, masks)
     target = masks[TARGET]
+    if plan.pixels[Region.BROWS] not in (TARGET, plan.pixels[Region.SKIN]):
+        # The hairs of what goes reach into the skin beside it: an outline of another's brows.
+        own = grow(target[Region.BROWS], max(1, round(_HAIRS * pictures[TARGET].crop_size)))
+        target[Region.SKIN] = target[Region.SKIN] * (1 - own)
     size = pictures[TARGET].crop_size
     if plan.edits_hair:
         # Where the hair goes, so does the rim of the ground that is mixed with it.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -94,3 +95,16 @@ def test_half_of_an_eye_is_none() -> None:
         pictures = {"target": target, "source": source}
         image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
         assert image[lids].mean() < 0.6 * np.mean(SKIN)
+
+
+def test_brows_that_go_leave_no_outline() -> None:
+    target, source = face(DARK), face(SKIN)
+    named = (target.parsing == PARSING_CLASSES.index("l_brow")).astype(np.uint8)
+    rim = (cv2.dilate(named, np.ones((3, 3), np.uint8)) > 0) & (target.parsing == 1)
+    image = target.pixels.copy()
+    image[rim] = DARK
+    target = FacePicture(image, target.landmarks, target.parsing, SIZE)
+    plan = plan_step(Step.model_validate({"regions": {"brows": "source"}}))
+    pictures = {"target": target, "source": source}
+    image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
+    assert np.median(image[rim]) > 0.6 * np.mean(SKIN)
