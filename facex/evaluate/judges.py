@@ -23,7 +23,6 @@ from torch import Tensor
 from facex.evaluate.embedders import OWN, Embedder, teacher_embedders, user_embedder
 from facex.evaluate.faces import Pixels
 from facex.evaluate.perceptual import Network, find_features, find_lpips
-from facex.ford.regions import ParsingRegionExtractor
 from facex.geometry.light_texture import fit_light_texture
 from facex.geometry.shape_model import bundled
 from facex.geometry.topology import region_polygon_mask
@@ -181,10 +180,6 @@ class Judge:
 
     def _parsing(self, images: Tensor, points: Tensor) -> NDArray[np.uint8]:
         extractor = next(e for e in self._ford.extractors if "parsing" in e.provides)
-        if isinstance(extractor, ParsingRegionExtractor):
-            logits = extractor.net(images * 2 - 1)
-            labels: NDArray[np.uint8] = logits.argmax(1).to(torch.uint8).numpy()
-            return labels
         return np.asarray(extractor(images * 2 - 1, {"landmarks": points})["parsing"])
 
 

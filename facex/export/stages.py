@@ -208,7 +208,7 @@ def _parsing(model: LoadedModel) -> Stage:
     return Stage(
         "parsing", "what every pixel shows, and the maps that are pooled by region",
         ParsingGraph(model), (_IMAGES,),
-        (Port("logits", "of the 19 CelebAMask-HQ classes; their argmax is the parsing"),
+        (Port("logits", "of the 19 CelebAMask-HQ classes; facex.ford.outlines mends their argmax"),
          *(Port(f"map{level}", "decoder map for region features") for level in levels)),
         lambda batch, random: (_images(model, batch, random),),
     )  # fmt: skip

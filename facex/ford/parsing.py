@@ -24,7 +24,7 @@ class ParsingNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        size: int = 320,
+        size: int = 288,
         channels: tuple[int, ...] = (20, 48, 88, 144, 192),
         blocks: tuple[int, ...] = (0, 1, 2, 2, 2),
     ) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facex.ford.outlines import mended_outlines
 from facex.ford.parsing import ParsingNet
 from facex.geometry.topology import region_polygon_mask
 from facex.imaging.colour import srgb_to_lab
@@ -71,7 +72,9 @@ class ParsingRegionExtractor:
     def __call__(self, crop: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Any]:
         """Parse and pool crops ``(B, 3, S, S)`` in [-1, 1]; needs ``landmarks``."""
         logits, maps = self.net.logits_and_features(crop)
-        parsing = logits.argmax(1).to(torch.uint8)
+        labels, points = logits.argmax(1).byte().cpu().numpy(), fields["landmarks"].cpu().numpy()
+        mended = [mended_outlines(*pair) for pair in zip(labels, points, strict=True)]
+        parsing = torch.from_numpy(np.stack(mended)).to(crop.device)
         masks = soft_region_masks(parsing, fields["landmarks"])
         parts = []
         for level in self.levels:

@@ -55,12 +55,11 @@ def edit_masks(
             trim_face(own, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
     veiled = _leave_hidden_brows(plan, pictures, masks, lends=lends)
     _take_lids(plan, pictures, masks)
-    target = masks[TARGET]
+    target, size = masks[TARGET], pictures[TARGET].crop_size
     if plan.pixels[Region.BROWS] not in (TARGET, plan.pixels[Region.SKIN]):
         # The hairs of what goes reach into the skin beside it: an outline of another's brows.
-        own = grow(target[Region.BROWS], max(1, round(_HAIRS * pictures[TARGET].crop_size)))
-        target[Region.SKIN] = target[Region.SKIN] * (1 - own)
-    size = pictures[TARGET].crop_size
+        hairs = grow(target[Region.BROWS], max(1, round(_HAIRS * size)))
+        target[Region.SKIN] = target[Region.SKIN] * (1 - hairs)
     if plan.edits_hair:
         # Where the hair goes, so does the rim of the ground that is mixed with it.
         rim = 1 - grow(head_of(target), max(1, round(FRINGE * size)))

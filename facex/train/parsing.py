@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facex.ford.outlines import mended_outlines
 from facex.ford.parsing import ParsingNet
 from facex.train import augment, relabel
 from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
 from facex.train.locks import without_locks
-from facex.train.outlines import mended_outlines
 from facex.types import PARSING_CLASSES, PARSING_MIRROR
 
 _WORN: Final = {"eye_g": 0.15, "hat": 0.08}
 """How often a face gets the glasses or the hat of another one, to see more of what is rare."""
 _WORN_LEAST: Final = 200
 """Pixels that make a pair of glasses or a hat."""
-SIDE: Final = 320
+SIDE: Final = 288
 """At which label maps are compared: the network's own."""
 _OCCLUDED: Final = 0.2
 """How often something lies over the face, which counts as background."""
@@ -39,7 +39,7 @@ class ParsingTask:
     """Class maps from noisy labels, the labeller's or its own; unsure pixels (255) are ignored.
 
     Locks of hair that they call skin are mended first (`facex.train.locks`), then the outlines of
-    noses and eyes (`facex.train.outlines`).
+    noses and eyes (`facex.ford.outlines`).
     """
 
     def __init__(self, cache: FaceCache, seed: int) -> None:

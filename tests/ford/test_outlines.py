@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from facex.train.outlines import mended_outlines
+from facex.ford.outlines import mended_outlines
 from facex.types import PARSING_CLASSES
 from tests.fors import made_up
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outlines of noses and eyes in labels, as the classes are meant and not as a labeller draws them.
+"""Outlines of noses and eyes in label maps, as the classes are meant and not as they are drawn.
 
-The labeller pinches noses in beside their bridge, and draws eyes over their lids, shut ones too. A
-nose reaches straight from its wings to its root; an eye is what is seen between the lids.
+Parsers, and those who label for them, pinch noses in beside their bridge, and draw eyes over their
+lids, shut ones too. A nose reaches straight from its wings to its root; an eye is what is seen
+between the lids. Both readings of a crop mend labels before training and answers after it.
 """
 
 from __future__ import annotations
