@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch.nn import functional as F
 
 from facex.ford.layers import FoldedBackbone, ResidualBlock, conv_bn
 from facex.types import PARSING_CLASSES
+
+SIDE: Final = 288
+"""At which crops are read, and label maps compared in training."""
 
 
 class ParsingNet(ModelMixin, ConfigMixin):
@@ -24,7 +29,7 @@ class ParsingNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        size: int = 288,
+        size: int = SIDE,
         channels: tuple[int, ...] = (20, 48, 88, 144, 192),
         blocks: tuple[int, ...] = (0, 1, 2, 2, 2),
     ) -> None:
@@ -44,16 +49,17 @@ class ParsingNet(ModelMixin, ConfigMixin):
             )
         self.classify = nn.Conv2d(max(channels[0], 32), len(PARSING_CLASSES), 3, padding=1)
 
-    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def features(self, images: Tensor, side: int | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits ``(B, 19, s/2, s/2)`` at half of the network's side s, and its maps, coarse first.
 
         Args:
             images: ``(B, 3, S, S)`` in [-1, 1] of any side, which is resampled.
+            side: s, a multiple of 32; the network's own by default.
         """
-        side, size = images.shape[-1], self.config["size"]
-        if side != size:
+        given, size = images.shape[-1], side or self.config["size"]
+        if given != size:
             images = F.interpolate(
-                images, size=(size, size), mode="bilinear", antialias=side > size
+                images, size=(size, size), mode="bilinear", antialias=given > size
             )
         maps = self.backbone(images)
         x, decoded = maps[-1], [maps[-1]]
@@ -64,17 +70,18 @@ class ParsingNet(ModelMixin, ConfigMixin):
             decoded.append(x)
         return self.classify(x), decoded
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, side: int | None = None) -> Tensor:
         """Return class logits ``(B, 19, S, S)`` of crops ``(B, 3, S, S)`` in [-1, 1]."""
-        return self.logits_and_features(images)[0]
+        return self.logits_and_features(images, side)[0]
 
-    def logits_and_features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def logits_and_features(
+        self, images: Tensor, side: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Logits at the size of the input, and the decoder's maps, coarse to fine."""
-        side, size = images.shape[-1], self.config["size"]
-        logits, maps = self.features(images)
-        logits = _doubled(logits)
-        if side != size:
-            logits = F.interpolate(logits, size=(side, side), mode="bilinear")
+        logits, maps = self.features(images, side)
+        logits, given = _doubled(logits), images.shape[-1]
+        if logits.shape[-1] != given:
+            logits = F.interpolate(logits, size=(given, given), mode="bilinear")
         return logits, maps
 
 

@@ -16,12 +16,11 @@ from facex.fors.mirror import usable_half
 from facex.fors.morphology import disc
 from facex.fors.region_masks import eye_openings
 from facex.geometry.band import filled
-from facex.geometry.topology import EYES, LEFT_BROW, RIGHT_BROW
+from facex.geometry.topology import EYES, LEFT_BROW, RIGHT_BROW, Sides
 from facex.types import PARSING_CLASSES
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.floating]
-Sides = tuple[bool, bool]
 
 
 class Veiled(NamedTuple):

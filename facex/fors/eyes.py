@@ -23,12 +23,11 @@ from facex.fors.mirror import flipped
 from facex.fors.relight import ColourMap
 from facex.geometry.band import box_about, filled
 from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
-from facex.geometry.topology import EYES, IRISES
+from facex.geometry.topology import EYES, IRISES, Sides
 from facex.geometry.visibility import EYE_SHUT, eye_openness, iris_disc
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
-Sides = tuple[bool, bool]
 
 _RINGS, _SPOKES = 24, 96
 """Samples of the iris along the radius and around."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.eyes import Look, Sides, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
+from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.face_picture import FacePicture
 from facex.fors.lent_eyes import behind_glass, clear_eyes, lacks_eyes, with_irises_of
 from facex.fors.lids import shut_lids
@@ -17,6 +17,7 @@ from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.region_masks import eye_openings
 from facex.fors.relight import ColourMap
 from facex.geometry.texture_map import scale_points
+from facex.geometry.topology import Sides
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
 from facex.types import Factor, Region

@@ -6,6 +6,7 @@ They keep the colour of the source's irises, as far as that is seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -66,13 +67,7 @@ def _opened(lids: Points) -> float:
 
 def behind_glass(picture: FacePicture) -> bool:
     """Whether lenses hide the eyes of a picture, so that eyes behind them would be new."""
-    for eye in EYES:
-        lids = np.asarray(picture.landmarks, np.float64)[list(eye), :2]
-        inside = filled(lids, *picture.parsing.shape) > 0.5
-        seen = picture.parsing[inside] == _GLASS
-        if seen.size and seen.mean() > 1 - _CLEAR:
-            return True
-    return False
+    return any(seen.size and (seen == _GLASS).mean() > 1 - _CLEAR for _, seen in _eyes(picture))
 
 
 def with_irises_of(picture: Floats, points: Points, other: Floats, other_points: Points) -> Floats:
@@ -123,10 +118,14 @@ def _from_iris(picture: Floats, points: Points, iris: tuple[int, ...]) -> tuple[
 
 def clear_eyes(picture: FacePicture) -> bool:
     """Whether both eyes of a picture can be lent: open, and nothing before them."""
+    return not any(
+        not seen.size or np.isin(seen, _EYES).mean() < _CLEAR or eye_openness(lids) < EYE_SHUT
+        for lids, seen in _eyes(picture)
+    )
+
+
+def _eyes(picture: FacePicture) -> Iterator[tuple[Points, NDArray[np.uint8]]]:
+    """The lids (16, 3) of each eye, and what the parser calls the pixels between them."""
     for eye in EYES:
         lids = np.asarray(picture.landmarks, np.float64)[list(eye)]
-        inside = filled(lids[:, :2], *picture.parsing.shape) > 0.5
-        seen = np.isin(picture.parsing[inside], _EYES)
-        if not seen.size or seen.mean() < _CLEAR or eye_openness(lids) < EYE_SHUT:
-            return False
-    return True
+        yield lids, picture.parsing[filled(lids[:, :2], *picture.parsing.shape) > 0.5]

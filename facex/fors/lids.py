@@ -18,7 +18,7 @@ from facex.fors.fill import push_pull
 from facex.geometry.band import box_about, filled, paint_band
 from facex.geometry.extend import ramp
 from facex.geometry.lids import lid_grids, lid_height, lid_outline, mean_lids
-from facex.geometry.topology import EYES, region_polygon_mask
+from facex.geometry.topology import EYES, Sides, region_polygon_mask
 from facex.geometry.visibility import eye_openness
 
 Floats = NDArray[np.float32]
@@ -72,9 +72,7 @@ def lid_ground(
     return covered
 
 
-def lid_area(
-    points: NDArray[np.floating], size: int, sides: tuple[bool, bool] = (True, True)
-) -> Floats:
+def lid_area(points: NDArray[np.floating], size: int, sides: Sides = (True, True)) -> Floats:
     """Eyes with their lids up to the creases, and lashes: ``(size, size)`` in [0, 1], soft.
 
     Args:

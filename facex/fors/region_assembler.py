@@ -332,8 +332,9 @@ class RegionAssembler:
             own = carried[TARGET]
             head = head_of({r: self._region(TARGET, r, own, size) for r in HEAD_REGIONS})
         beard = self.plan.pixels[Region.BEARD]
-        known = beard in self.masks
-        bearded = not known or bool(beard_of(self.pictures[beard], self.masks[beard]))
+        # Only of a head that comes it is asked.
+        alone = head is not None or beard not in self.masks
+        bearded = alone or bool(beard_of(self.pictures[beard], self.masks[beard]))
         return face_ends(part.field, self._place(size), head, bearded=bearded)
 
     def _layer(

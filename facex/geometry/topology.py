@@ -50,6 +50,8 @@ NOSE: Final[tuple[int, ...]] = (
 )  # fmt: skip
 """Loop round the nose: root, right side and wing, base, left wing and side."""
 
+Sides = tuple[bool, bool]
+"""Something of the (right, left) eye or brow, in the order of what follows."""
 EYES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = (RIGHT_EYE, LEFT_EYE)
 IRISES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = (RIGHT_IRIS, LEFT_IRIS)
 EYE_CORNERS: Final[tuple[tuple[int, int], tuple[int, int]]] = ((33, 133), (362, 263))

@@ -43,7 +43,7 @@ def load_network(kind: type[Any], folder: Path) -> Any:
             net = load_int8(kind, folder)
         else:
             net = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
-        # Convolutions of small batches on a CPU take three fifths of the time then.
+        # Convolutions of small batches on a CPU take four fifths of the time then.
         return net.eval().to(memory_format=torch.channels_last)
     except FileNotFoundError as error:
         raise ModelNotFound(f"{folder} has no weights: {error}") from error

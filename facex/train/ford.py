@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.ford.motion import MotionNet
+from facex.ford.parsing import SIDE
 from facex.models.int8 import load_state
 from facex.train import augment
 from facex.train.arguments import faces_parser
@@ -26,7 +27,7 @@ from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
 from facex.train.gaze import GazeTask
 from facex.train.identity import IdentityTask
-from facex.train.parsing import SIDE, ParsingTask
+from facex.train.parsing import ParsingTask
 from facex.train.refine import RefineTask
 from facex.types import BLENDSHAPES
 

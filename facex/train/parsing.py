@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.ford.outlines import mended_outlines
-from facex.ford.parsing import ParsingNet
+from facex.ford.parsing import SIDE, ParsingNet
 from facex.train import augment, relabel
 from facex.train.augment import to_float
 from facex.train.distill import Batch
@@ -25,8 +25,6 @@ _WORN: Final = {"eye_g": 0.15, "hat": 0.08}
 """How often a face gets the glasses or the hat of another one, to see more of what is rare."""
 _WORN_LEAST: Final = 200
 """Pixels that make a pair of glasses or a hat."""
-SIDE: Final = 288
-"""At which label maps are compared: the network's own."""
 _OCCLUDED: Final = 0.2
 """How often something lies over the face, which counts as background."""
 _LOCKS: Final = 0.15
@@ -79,7 +77,7 @@ class ParsingTask:
         return ParsingNet()
 
     def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """One augmented face, 256 px, and its label map, :data:`SIDE` px."""
+        """One augmented face, 256 px, and its label map, :data:`facex.ford.parsing.SIDE` px."""
         rng, image, label = self.rng, np.array(self.cache.faces[i]), self.labels[i].copy()
         for name, chance in _WORN.items():
             if self.worn[name] and rng.random() < chance:

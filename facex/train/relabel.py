@@ -52,26 +52,17 @@ def averaged(net: ParsingNet, images: Tensor) -> Tensor:
         images[..., inner, inner], size=(side, side), mode="bicubic", antialias=True
     )
     whole, close = (_both_sides(net, view) for view in (images, near))
-    whole = (2 * whole + _larger(net, images)) / 3
+    larger = _both_sides(net, images, 32 * round(_LARGER * net.config["size"] / 32))
+    whole = (2 * whole + larger) / 3
     size = side - 2 * margin
     close = torch.nn.functional.interpolate(close, size=(size, size), mode="bilinear")
     whole[..., inner, inner] = (whole[..., inner, inner] + close) / 2
     return whole
 
 
-def _larger(net: ParsingNet, images: Tensor) -> Tensor:
-    """As :func:`_both_sides`, by a network that works on more pixels."""
-    size = net.config["size"]
-    net.register_to_config(size=32 * round(_LARGER * size / 32))
-    try:
-        return _both_sides(net, images)
-    finally:
-        net.register_to_config(size=size)
-
-
-def _both_sides(net: ParsingNet, images: Tensor) -> Tensor:
-    plain = net(images).softmax(1)
-    mirrored = net(images.flip(-1)).softmax(1).flip(-1)[:, list(PARSING_MIRROR)]
+def _both_sides(net: ParsingNet, images: Tensor, side: int | None = None) -> Tensor:
+    plain = net(images, side).softmax(1)
+    mirrored = net(images.flip(-1), side).softmax(1).flip(-1)[:, list(PARSING_MIRROR)]
     return torch.as_tensor((plain + mirrored) / 2)
 
 
