@@ -21,7 +21,7 @@ from facex.ford.extractor import Extractor
 from facex.fors.face_picture import FacePicture
 from facex.fors.labels import without_specks
 from facex.fors.morphology import disc
-from facex.fors.region_assembler import ReferenceImage
+from facex.fors.reference_image import ReferenceImage
 from facex.imaging.tensors import to_tensor
 from facex.imaging.warp import Similarity, coverage, crop_image
 from facex.locate import LocatedFace

@@ -24,7 +24,8 @@ from facex.fors.motion import (
 )
 from facex.fors.place import place_picture
 from facex.fors.portrait import portraits
-from facex.fors.region_assembler import ReferenceImage, RegionAssembler
+from facex.fors.reference_image import ReferenceImage
+from facex.fors.region_assembler import RegionAssembler
 from facex.fors.resolution import follow, higher_resolution
 from facex.framing import Framing, framing_of
 from facex.frc.pipeline import EditCondition

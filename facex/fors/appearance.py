@@ -14,11 +14,14 @@ from facex.fors.edit_masks import Masks, head_of
 from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
 from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import resized
 from facex.fors.outline import without_ground
 from facex.fors.relight import ColourMap, match_light
+from facex.fors.veiled import NOTHING, Veiled, unveiled
+from facex.geometry.texture_map import scale_points
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
-from facex.types import Factor, Region
+from facex.types import FACE_REGIONS, Factor, Region
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +37,7 @@ class Appearance:
         pictures: decomposed pictures by name.
         masks: of their regions.
         portraits: what is shown of pictures instead of themselves, ``(s, s, 3)`` in [0, 1] each.
+        veiled: what hair hides of the face whose brows come.
 
     Attributes:
         colours: how each picture is brought into the target's light, once it was compared.
@@ -47,13 +51,16 @@ class Appearance:
         pictures: Mapping[str, FacePicture],
         masks: Mapping[str, Masks],
         portraits: Mapping[str, Floats] | None = None,
+        veiled: Veiled = NOTHING,
     ) -> None:
         self.plan, self.pictures, self.masks = plan, pictures, masks
+        self.veiled = veiled
         self.portraits = dict(portraits or {})
         self.colours: dict[str, ColourMap | None] = {}
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._toned: Floats | None = None
+        self._unveiled: dict[str, Floats] = {}
         self._outlined: dict[str, Floats] = {}
         self._between: dict[str, Floats] = {}
 
@@ -99,7 +106,19 @@ class Appearance:
             return self.portraits[name]
         if name in (TARGET, SPARE) or self.plan.factors[Factor.LIGHT] != TARGET:
             return self.pictures[name].pixels
-        return self.even.pixels(name, self.pictures[name])
+        pixels = self.even.pixels(name, self.pictures[name])
+        return self._lift_hair(name, pixels) if name == self.plan.pixels[Region.BROWS] else pixels
+
+    def _lift_hair(self, name: str, pixels: Floats) -> Floats:
+        """What hair that stays behind hides of a face, drawn from its other half."""
+        if name not in self._unveiled:
+            picture, side = self.pictures[name], pixels.shape[0]
+            points = scale_points(picture.landmarks, side / picture.crop_size)
+            masks = self.masks[name]
+            face = sum((masks[r] for r in FACE_REGIONS), np.zeros_like(masks[Region.SKIN]))
+            face = resized(np.minimum(face, 1), side)
+            self._unveiled[name] = unveiled(pixels, face, points, self.veiled)
+        return self._unveiled[name]
 
     def outlined(self, name: str) -> Floats:
         """A picture's pixels without the ground that the outline of its head is mixed with."""

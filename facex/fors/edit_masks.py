@@ -8,19 +8,28 @@ eyes alone bring their lids; what goes takes along the rim of what is around it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.brows import Veiled, brow_area, hidden_brows, hidden_eyes
 from facex.fors.face_picture import FacePicture
 from facex.fors.guess import FRINGE
 from facex.fors.layers import STAYS_PUT
 from facex.fors.lids import lid_area
 from facex.fors.morphology import grow
 from facex.fors.region_masks import region_masks
+from facex.fors.shaving import shaves, take_off_beard
 from facex.fors.trim import trim_face
+from facex.fors.veiled import (
+    NOTHING,
+    Veiled,
+    brow_area,
+    hidden_brows,
+    hidden_eyes,
+    lost_tails,
+    unveiled_masks,
+)
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, Region
@@ -28,6 +37,21 @@ from facex.types import FACE_REGIONS, HEAD_REGIONS, Region
 Floats = NDArray[np.float32]
 Masks = dict[Region, Floats]
 """Of one picture, ``(S, S)`` in [0, 1] each."""
+
+
+class EditMasks(NamedTuple):
+    """What an edit shows and replaces of its pictures.
+
+    Attributes:
+        masks: of all pictures.
+        veiled: brows and eyes hidden by hair that stays behind.
+        shaven: a bearded face is replaced by one without a beard.
+    """
+
+    masks: dict[str, Masks]
+    veiled: Veiled
+    shaven: bool
+
 
 _FRAME_ROOM: Final = 0.016
 """How far around glasses that are taken off hair and ground are filled, as a share of the side."""
@@ -39,10 +63,8 @@ _HAIRS: Final = 0.007
 """How far hairs of a brow reach beyond what the parser calls so, as a share of the side."""
 
 
-def edit_masks(
-    plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool
-) -> tuple[dict[str, Masks], Veiled]:
-    """Masks of all pictures, and which brows and eyes hair hides, that stay behind.
+def edit_masks(plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool) -> EditMasks:
+    """Masks of all pictures, and what is known of hair in them.
 
     Args:
         plan: which region comes from whom.
@@ -53,8 +75,11 @@ def edit_masks(
     for name, own in masks.items():
         if name != TARGET:
             trim_face(own, pictures[name], fringe=plan.pixels[Region.HAIR] == name)
-    veiled = _leave_hidden_brows(plan, pictures, masks, lends=lends)
+    veiled = _lift_hair(plan, pictures, masks, lends=lends)
     _take_lids(plan, pictures, masks)
+    shaven = shaves(plan, pictures, masks)
+    if shaven:
+        take_off_beard(masks[TARGET], pictures[TARGET])
     target, size = masks[TARGET], pictures[TARGET].crop_size
     if plan.pixels[Region.BROWS] not in (TARGET, plan.pixels[Region.SKIN]):
         # The hairs of what goes reach into the skin beside it: an outline of another's brows.
@@ -67,7 +92,7 @@ def edit_masks(
             target[region] = target[region] * rim
     if Region.GLASSES in plan.edit and plan.pixels[Region.GLASSES] != TARGET:
         _take_off_glasses(target, size)
-    return masks, veiled
+    return EditMasks(masks, veiled, shaven)
 
 
 def head_of(masks: Mapping[Region, Floats]) -> Floats:
@@ -76,22 +101,27 @@ def head_of(masks: Mapping[Region, Floats]) -> Floats:
     return np.minimum(np.asarray(head, np.float32), 1)
 
 
-def _leave_hidden_brows(
+def _lift_hair(
     plan: Plan, pictures: Mapping[str, FacePicture], masks: Mapping[str, Masks], *, lends: bool
 ) -> Veiled:
-    """Leave out brows of another's that hair falls over, unless that hair comes along."""
+    """Another's brows and lids under hair that stays behind: of the other half, or left out."""
     name = plan.pixels[Region.BROWS]
     # Only a face that is replaced as a whole leaves brows to be lent.
     whole = plan.pixels[Region.SKIN] == name and lends
     if not whole or name == plan.pixels[Region.HAIR]:
-        return Veiled()
+        return NOTHING
     picture, own = pictures[name], masks[name]
-    veiled = hidden_brows(picture.parsing, picture.landmarks)
+    points, size = picture.landmarks, picture.crop_size
     # Hair beside a brow, too, may be called a brow.
-    shown = brow_area(picture.landmarks, picture.crop_size, (not veiled[0], not veiled[1]))
-    hair = grow(own[Region.HAIR], max(1, round(_TAIL * picture.crop_size)))
-    own[Region.BROWS] = own[Region.BROWS] * shown * (1 - hair)
-    return Veiled(veiled, hidden_eyes(picture.parsing, picture.landmarks))
+    hair = grow(own[Region.HAIR], max(1, round(_TAIL * size)))
+    brows = own[Region.BROWS] * (1 - hair)
+    hidden = hidden_brows(picture.parsing, points)
+    if not any(hidden):
+        hidden = lost_tails(picture.parsing, points, brows)
+    own[Region.BROWS] = brows * brow_area(points, size, (not hidden[0], not hidden[1]))
+    veiled = Veiled(hidden, hidden_eyes(picture.parsing, points))
+    unveiled_masks(own, points, veiled)
+    return veiled
 
 
 def _take_lids(plan: Plan, pictures: Mapping[str, FacePicture], masks: Mapping[str, Masks]) -> None:

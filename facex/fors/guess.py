@@ -20,7 +20,8 @@ from facex.fors.beard import INNER, beardedness, drained
 from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
 from facex.fors.morphology import grow
-from facex.geometry.mouth import draw_mouth, mouth_mask
+from facex.geometry.extend import ramp
+from facex.geometry.mouth import draw_mouth, mouth_grid, mouth_mask
 
 Floats = NDArray[np.float32]
 
@@ -48,6 +49,13 @@ _DARK: Final = 0.4
 _PALE: Final = 0.75
 """Chroma, as a share of the median skin's, below which skin says nothing of a shaven jaw."""
 _MOUTH_LEAST: Final = 0.3
+_TORN: Final = (0.1, 0.25)
+"""Share of a mouth that nobody shows from which on all of it is guessed, and surely is: what is
+seen beside is lips drawn out over it."""
+_TEETH: Final = (0.08, 0.16)
+"""Height over width of a mouth where it begins to show teeth, and does."""
+_SEAM: Final = 0.45
+"""Brightness of the slit of a narrower one, in that of its lips."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def lend_skin(
 def open_mouth(
     image: Floats, known: Floats, edit: Floats, skin: Floats, points: NDArray[np.floating]
 ) -> tuple[Floats, Floats]:
-    """Behind lips that no picture shows open: the mean mouth.
+    """Behind lips that no picture shows open: the mean mouth, or a dark slit, if it is narrow.
 
     Args:
         image: ``(S, S, 3)`` in [0, 1].
@@ -125,13 +133,18 @@ def open_mouth(
     """
     size = image.shape[0]
     # Where a warp is torn it is half known, and no mouth is open for that.
-    hidden = mouth_mask(points, size) * edit * np.clip(1 - 2.5 * known, 0, 1)
+    inside = mouth_mask(points, size) * edit
+    hidden = inside * np.clip(1 - 2.5 * known, 0, 1)
+    whole = inside * np.float32(ramp(float(hidden.sum() / max(inside.sum(), 1)), *_TORN))
+    hidden, known = np.maximum(hidden, whole), np.asarray(known * (1 - whole), np.float32)
     seen = skin * known
     if hidden.max() < _MOUTH_LEAST or seen.sum() < 1:
         return image, known
     colour = (image * seen[..., None]).sum((0, 1)) / seen.sum()
-    drawn = draw_mouth(points, size, colour)
-    return borrow(image, known, drawn, hidden, TRUST)
+    slit = push_pull(image, known) * np.float32(_SEAM)
+    wide = ramp(mouth_grid(points)[1], *_TEETH)
+    drawn = slit + (draw_mouth(points, size, colour) - slit) * np.float32(wide)
+    return borrow(image, known, np.asarray(drawn, np.float32), hidden, TRUST)
 
 
 def fill_face(image: Floats, known: Floats, skin: Floats, face: Floats) -> Floats:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What parsers get wrong of a whole picture, mended before masks are made of its labels.
 
-Specks (a wrinkle called a hat) go to the label around them; collars are no hair, and beards no
-clothes.
+Specks (a wrinkle called a hat) go to the label around them; dark lenses are whole, collars are no
+hair, and beards no clothes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import disc, resized
+from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
 
 _SPECK: Final = 0.0022
@@ -34,6 +35,11 @@ _HEAD: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("skin", "l_brow", "r_brow", "l_ear", "r_ear", "ear_r", "hat", "eye_g")
 )
+_BEHIND: Final = tuple(
+    PARSING_CLASSES.index(name)
+    for name in ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye")
+)
+"""What a parser may see behind a lens, or in it."""
 _ONE_HAIR: Final = 20.0
 """Difference of a, b of CIELAB between pieces that cannot be one person's hair."""
 _ONE_LIGHT: Final = 20.0
@@ -45,13 +51,22 @@ _BEARD: Final = 0.03
 """Share of the picture that is too much for a beard below the chin."""
 _DARK: Final = 0.65
 """Brightness of a beard, as a share of the face's, at most."""
+_LENS: Final = 0.55
+"""Radius around an eye within which its lens lies, in distances of the eyes."""
+_FRAME: Final = 0.1
+"""Width of a frame, in distances of the eyes."""
+_DARK_LENS: Final = (0.6, 0.65)
+"""Share of the inside of lenses that is called glasses, at least, and brightness, in that of the
+face, at most, of dark ones: of 119 pairs the parser saw eyes or skin in 8 dark ones, which have
+that, as 10 whole dark ones do; no clear ones have both."""
 _HAIRS: Final = 0.02
 """How far the hairs of a beard reach beyond what the parser called clothes, in sides."""
 
 
 def mended(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
     """Labels ``(S, S)`` of a picture without what is known to go wrong with them."""
-    return _beard_is_no_cloth(_cloth_is_no_hair(without_specks(parsing), picture), picture)
+    parsing = _dark_lenses_are_whole(without_specks(parsing), picture)
+    return _beard_is_no_cloth(_cloth_is_no_hair(parsing, picture), picture)
 
 
 def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -78,6 +93,34 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wrong, return_distances=False, return_indices=True
     )
     return np.asarray(parsing[rows, columns], np.uint8)
+
+
+def _dark_lenses_are_whole(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:
+    """Through dark lenses nobody sees eyes: what a parser guesses there is glass."""
+    size, glasses = len(parsing), parsing == _GLASS
+    if not glasses.any():
+        return parsing
+    points = np.asarray(picture.landmarks)[:, :2]
+    eyes = np.stack([points[list(eye)].mean(0) for eye in EYES])
+    apart = float(np.linalg.norm(eyes[0] - eyes[1]))
+    frame = disc(round(_FRAME * apart))
+    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
+    lenses, inside = np.zeros((size, size), np.uint8), np.zeros((size, size), bool)
+    for eye in eyes:
+        near = np.linalg.norm(places - eye, axis=-1) < _LENS * apart
+        outline = np.argwhere(glasses & near)[:, ::-1].astype(np.int32)
+        lens = np.zeros_like(lenses)
+        if len(outline):
+            cv2.fillConvexPoly(lens, cv2.convexHull(outline), 1)
+        inner = cv2.erode(lens, frame) > 0
+        if not inner.any():
+            return parsing
+        lenses, inside = lenses | lens, inside | inner
+    grey = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)
+    dark = _DARK_LENS[1] * np.median(grey[parsing == _SKIN]) if (parsing == _SKIN).any() else 0
+    if glasses[inside].mean() < _DARK_LENS[0] or np.median(grey[inside]) > dark:
+        return parsing
+    return np.where((lenses > 0) & np.isin(parsing, _BEHIND), np.uint8(_GLASS), parsing)
 
 
 def _cloth_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:

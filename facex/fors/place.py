@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from facex.errors import ImageRejected
-from facex.fors.region_assembler import ReferenceImage
+from facex.fors.reference_image import ReferenceImage
 from facex.geometry.drive import FaceGeometry
 from facex.geometry.pose import Pose, place
 from facex.imaging.read import Photo

@@ -10,7 +10,6 @@ photos' original pixels gives the native reference of the correction at native r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.appearance import SPARE, Appearance
-from facex.fors.brows import mirrored_features
 from facex.fors.carry import Carried, Shown, carry
 from facex.fors.complexion import SKIN, into_hair
 from facex.fors.edit_masks import edit_masks, head_of
@@ -28,14 +26,15 @@ from facex.fors.face_end import face_ends
 from facex.fors.face_picture import FacePicture
 from facex.fors.features import FeaturePainter
 from facex.fors.fill import lit, push_pull, smooth_gain
-from facex.fors.guess import LEAST, Lender, fill_face, fill_rest, lend_skin, open_mouth
+from facex.fors.guess import LEAST, TRUST, Lender, fill_face, fill_rest, lend_skin, open_mouth
 from facex.fors.layers import GROUND, LAYERS, STAYS_PUT, with_hat
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.morphology import grow, resized, without_rim
 from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
-from facex.fors.relight import ColourMap
+from facex.fors.reference_image import Painted, ReferenceImage
+from facex.fors.shaving import bare_neck
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
 from facex.fors.trim import beard_of, higher_than, trim_face
 from facex.geometry.albedo import bundled_albedo
@@ -44,7 +43,7 @@ from facex.geometry.texture_map import (
     render_position_map,
     scale_points,
 )
-from facex.geometry.topology import UPPER_LIP, region_polygon_mask
+from facex.geometry.topology import LOWER_LIP, UPPER_LIP, region_polygon_mask
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
@@ -55,44 +54,6 @@ Doubles = NDArray[np.float64]
 FRAME: Final = 0.02
 """Width of the rim around glasses where no skin is lent, as a share of the side."""
 _MOUTH: Final = PARSING_CLASSES.index("mouth")
-
-
-@dataclass(frozen=True)
-class ReferenceImage:
-    """What the generator starts from.
-
-    Attributes:
-        image: ``(H, W, 3)`` RGB float32 in [0, 1]; unknown pixels are filled smoothly.
-        known: ``(H, W)`` in [0, 1].
-        edit: ``(H, W)`` in [0, 1], what may change.
-        geometry: ``(3, H, W)`` position map of the result's mesh in [-1, 1].
-        colours: the colour map of each picture, to be used again at another resolution.
-    """
-
-    image: Floats
-    known: Floats
-    edit: Floats
-    geometry: Floats
-    colours: Mapping[str, ColourMap | None]
-
-
-@dataclass(frozen=True)
-class _Painted:
-    """Layers put together.
-
-    Attributes:
-        image: colours, ``(S, S, 3)``.
-        cover: how far they are shown, ``(S, S)``, as are all others.
-        front: the head, before the ground.
-        face: what the result's mesh covers.
-        regions: masks of the parts.
-    """
-
-    image: Floats
-    cover: Floats
-    front: Floats
-    face: Floats
-    regions: Mapping[Region, Floats]
 
 
 class RegionAssembler:
@@ -126,8 +87,8 @@ class RegionAssembler:
         moves = motion.turns_head or motion.changes_expression or motion.turns_eyes
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
-        self.masks, self.veiled = edit_masks(plan, pictures, lends=self._lends)
-        self.looks = looks = Appearance(plan, pictures, self.masks, portraits)
+        self.masks, self.veiled, self.shaven = edit_masks(plan, pictures, lends=self._lends)
+        self.looks = looks = Appearance(plan, pictures, self.masks, portraits, self.veiled)
         self.features = FeaturePainter(
             plan, pictures, looks.pixels, looks.colours, self.result, self.still, look,
             self.veiled.eyes,
@@ -180,7 +141,7 @@ class RegionAssembler:
 
     def _guess(
         self,
-        painted: _Painted,
+        painted: Painted,
         image: Floats,
         known: Floats,
         edit: Floats,
@@ -194,7 +155,6 @@ class RegionAssembler:
         jaw = painted.regions.get(Region.BEARD, np.zeros_like(known))
         points = self._place(size)
         if self._lends and ((1 - known) * edit).mean() > LEAST:
-            image, known = mirrored_features(image, known, points, self.veiled)
             place = edit
             if self.plan.edits_hair:
                 # Another head may be narrower than that of who lends.
@@ -217,6 +177,8 @@ class RegionAssembler:
             image, known = fill_rest(image, known, painted.front, beside, target, head, neck, cloth)
         else:
             image = fill_face(image, known, skin + jaw, painted.face)
+            if self.shaven:
+                image = self._bare_neck(image, own, known, painted)
             if self.in_place and self.looks.bare is not None:
                 between = self.looks.skin_between(TARGET)
                 image = into_hair(image, own, skin + jaw, self.masks[TARGET], between)
@@ -224,7 +186,7 @@ class RegionAssembler:
 
     def _paint(
         self, target: Floats, carried: Mapping[str, Carried | None], faces: Mapping[str, Shown]
-    ) -> _Painted:
+    ) -> Painted:
         """All layers, back to front; of some pictures the face was carried already."""
         size = target.shape[0]
         colour, cover = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
@@ -275,7 +237,7 @@ class RegionAssembler:
         for part in filter(None, carried.values()):
             # A head that is turned away ends with its cheek, not with the oval of its face.
             face = np.maximum(face, part.field.inside)
-        return _Painted(image, cover, 1 - behind, face, regions)
+        return Painted(image, cover, 1 - behind, face, regions)
 
     def _neck(
         self, image: Floats, known: Floats, regions: Mapping[Region, Floats]
@@ -289,6 +251,15 @@ class RegionAssembler:
             known * regions.get(r, np.zeros_like(known)) for r in (Region.NECK, Region.SKIN)
         )
         return column, fill_neck(image, neck, skin)
+
+    def _bare_neck(self, image: Floats, own: Floats, known: Floats, painted: Painted) -> Floats:
+        """Below a chin that lost its beard there is neck."""
+        regions, nothing = painted.regions, np.zeros_like(known)
+        column, _ = self._neck(image, known, regions)
+        neck, skin = (known * regions.get(r, nothing) for r in (Region.NECK, Region.SKIN))
+        below = np.clip(1 - known / TRUST, 0, 1) * column * (1 - painted.face)
+        bare = bare_neck(image, own, neck, skin)
+        return np.asarray(image + (bare - image) * below[..., None], np.float32)
 
     @property
     def _crop(self) -> int:
@@ -421,6 +392,9 @@ class RegionAssembler:
         carried = self._carry(name, size)
         teeth = (self.pictures[name].parsing == _MOUTH).astype(np.float32)
         skin, jaw = (self._region(name, r, carried, size) for r in (Region.SKIN, Region.BEARD))
+        # Below its outline a jaw goes on.
+        lower = skin * (1 - higher_than(self._place(size), LOWER_LIP, size))
+        skin, jaw = skin - lower, jaw + lower
         # Frames throw shadows and are outlined too narrowly: no skin is lent beside them.
         glasses = self._region(name, Region.GLASSES, carried, size)
         skin = skin * (1 - grow(glasses, max(1, round(FRAME * size))))

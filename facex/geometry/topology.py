@@ -61,6 +61,7 @@ NOSE_TIP: Final = 1
 CHIN: Final = 152
 GLABELLA: Final = 9
 UPPER_LIP: Final = 0
+LOWER_LIP: Final = 17
 FOREHEAD: Final = 10
 
 STABLE_POINTS: Final[tuple[int, ...]] = (

@@ -28,7 +28,8 @@ from facex.fors.face_picture import FacePicture
 from facex.fors.fill import push_pull
 from facex.fors.mirror import fill_from_other_half
 from facex.fors.portrait import PORTRAYED, bare_of, fill_from_components, portrait
-from facex.fors.region_assembler import ReferenceImage, RegionAssembler
+from facex.fors.reference_image import ReferenceImage
+from facex.fors.region_assembler import RegionAssembler
 from facex.geometry.albedo import bundled_albedo
 from facex.geometry.drive import FaceGeometry, combine
 from facex.geometry.shape_model import bundled

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 
-from facex.fors.labels import without_specks
+from facex.fors.face_picture import FacePicture
+from facex.fors.labels import mended, without_specks
+from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
+from tests.fors import made_up
 
-SKIN, HAT, GLASSES = (PARSING_CLASSES.index(name) for name in ("skin", "hat", "eye_g"))
+SKIN, HAT, GLASSES, EYE = (
+    PARSING_CLASSES.index(name) for name in ("skin", "hat", "eye_g", "l_eye")
+)
 
 
 def face(label: int, sides: list[int]) -> np.ndarray:
@@ -27,3 +34,21 @@ def test_a_wrinkle_is_no_hat() -> None:
 def test_shadows_called_glasses_are_none_but_two_lenses_are() -> None:
     assert (without_specks(face(GLASSES, [15])) == SKIN).all()
     assert (without_specks(face(GLASSES, [15, 15])) == GLASSES).sum() == 450
+
+
+@pytest.mark.parametrize(("lens", "kind"), [(0.1, GLASSES), (0.8, EYE)])
+def test_through_dark_lenses_nobody_sees_eyes(lens: float, kind: int) -> None:
+    size = 256
+    points = made_up.landmarks(size=size)
+    parsing = made_up.parsing(points, size)
+    image = np.full((size, size, 3), 0.8, np.float32)
+    eyes = np.isin(parsing, [PARSING_CLASSES.index(name) for name in ("l_eye", "r_eye")])
+    glasses = np.zeros((size, size), np.uint8)
+    for eye in EYES:
+        middle = tuple(int(x) for x in points[list(eye), :2].mean(0))
+        cv2.circle(glasses, middle, 25, 1, -1)
+    image[glasses > 0] = lens
+    parsing[(glasses > 0) & ~eyes] = GLASSES
+    found = mended(parsing, FacePicture(image, points, parsing, size))
+    assert ((found == GLASSES)[eyes].mean() > 0.95) == (kind == GLASSES)
+    assert (found == GLASSES)[glasses > 0].mean() > 0.8

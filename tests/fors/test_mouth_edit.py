@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facex.fors.guess import open_mouth
 from facex.fors.mouth_edit import ShownMouth, close_lips, keep_teeth, lend_teeth
 from facex.geometry.mouth import mouth_mask
 from facex.geometry.topology import LIPS_INNER
@@ -98,3 +99,21 @@ def test_lips_that_a_smile_held_apart_are_told_apart_when_shut() -> None:
     assert np.array_equal(found[y + 12 :], lips[y + 12 :])
     for before, after in ((0.0, 0.0), (0.3, 0.3)):
         assert close_lips(lips, opened(before), opened(after)) is lips
+
+
+@pytest.mark.parametrize("gap", [0.07, 0.35])
+def test_a_torn_slit_is_dark_all_along_and_a_torn_mouth_has_teeth(gap: float) -> None:
+    points = opened(gap)
+    image = np.full((SIZE, SIZE, 3), (0.8, 0.6, 0.5), np.float32)
+    inside = mouth_mask(points, SIZE)
+    # Half of what is between the lips is torn, and lip is drawn out over the rest.
+    torn = np.arange(SIZE)[None] < points[list(LIPS_INNER), 0].mean()
+    image[inside > 0] = (0.7, 0.2, 0.2)
+    known = np.asarray(1 - inside * torn, np.float32)
+    skin, edit = 1 - inside, np.ones_like(known)
+    drawn, _ = open_mouth(image, known, edit, skin, points)
+    sure = inside > 0.99
+    light = drawn[..., 1][sure]
+    assert (light.max() > 0.4) == (gap > 0.3)
+    if gap < 0.3:
+        assert drawn[sure].mean() < 0.25

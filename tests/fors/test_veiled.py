@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from facex.fors.brows import brow_area, hidden_brows, hidden_eyes
 from facex.fors.face_picture import FacePicture
 from facex.fors.lids import lid_area
 from facex.fors.region_assembler import RegionAssembler
+from facex.fors.veiled import brow_area, hidden_brows, hidden_eyes, lost_tails
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
 from facex.types import PARSING_CLASSES
@@ -67,6 +67,38 @@ def test_one_brow_under_a_lock_is_drawn_from_the_other() -> None:
     image[(source.parsing == PARSING_CLASSES.index("l_brow")) & ~half] = DARK
     source = FacePicture(image, source.landmarks, source.parsing, SIZE)
     assert max(brows_of(source, face(LIGHT))) < 0.6
+
+
+def test_a_tail_is_missed_where_the_other_brow_has_one() -> None:
+    picture = face(DARK)
+    brows = np.asarray(picture.parsing == PARSING_CLASSES.index("l_brow"), np.float32)
+    tails = abs(np.arange(SIZE)[None] - picture.landmarks[9, 0]) > 18
+    left = np.arange(SIZE)[None] > picture.landmarks[9, 0]
+    args = picture.parsing, picture.landmarks
+    assert lost_tails(*args, brows) == (False, False)
+    assert lost_tails(*args, brows * ~(tails & left)) == (False, True)
+    assert lost_tails(*args, brows * ~(tails & ~left)) == (True, False)
+    assert lost_tails(*args, brows * ~tails) == (False, False)
+
+
+@pytest.mark.parametrize("yaw", [0.0, -20.0])
+def test_half_of_a_brow_is_drawn_from_the_other_of_a_turned_face_too(yaw: float) -> None:
+    source = face(DARK)
+    image, parsing = source.pixels.copy(), source.parsing.copy()
+    outer = np.arange(SIZE)[None] > np.asarray(source.landmarks)[336, 0] + 9
+    hair = outer & (np.arange(SIZE)[:, None] < source.landmarks[263, 1] - 2)
+    image[hair], parsing[hair] = LIGHT, HAIR
+    source = FacePicture(image, source.landmarks, parsing, SIZE)
+    points = made_up.landmarks(yaw)
+    target = made_up.picture(SKIN, points)
+    plan = plan_step(Step.model_validate(WHOLE))
+    pictures = {"target": target, "source": source}
+    drawn = RegionAssembler(pictures, plan, points).assemble().image
+    tail = brow_area(points, SIZE, (False, True)) > 0.9
+    tail &= target.parsing == PARSING_CLASSES.index("l_brow")
+    tail &= np.arange(SIZE)[None] > points[336, 0] + 11
+    assert tail.any()
+    assert np.median(drawn[tail].mean(-1)) < 0.6 * np.mean(SKIN)
 
 
 def one_eyed(*, covered: bool) -> FacePicture:
