@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import bare_skin, skin_in_hair, through_glasses, tone_of, toned
-from facex.fors.edit_masks import Masks, head_of
+from facex.fors.edit_masks import Masks
 from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import resized
 from facex.fors.outline import without_ground
+from facex.fors.region_masks import face_of, head_of
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.veiled import NOTHING, Veiled, unveiled
 from facex.geometry.texture_map import scale_points
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
-from facex.types import FACE_REGIONS, Factor, Region
+from facex.types import Factor, Region
 
 Floats = NDArray[np.float32]
 
@@ -114,9 +115,7 @@ class Appearance:
         if name not in self._unveiled:
             picture, side = self.pictures[name], pixels.shape[0]
             points = scale_points(picture.landmarks, side / picture.crop_size)
-            masks = self.masks[name]
-            face = sum((masks[r] for r in FACE_REGIONS), np.zeros_like(masks[Region.SKIN]))
-            face = resized(np.minimum(face, 1), side)
+            face = resized(face_of(self.masks[name]), side)
             self._unveiled[name] = unveiled(pixels, face, points, self.veiled)
         return self._unveiled[name]
 

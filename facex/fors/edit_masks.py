@@ -18,7 +18,7 @@ from facex.fors.guess import FRINGE
 from facex.fors.layers import STAYS_PUT
 from facex.fors.lids import lid_area
 from facex.fors.morphology import grow
-from facex.fors.region_masks import region_masks
+from facex.fors.region_masks import face_of, head_of, region_masks
 from facex.fors.shaving import shaves, take_off_beard
 from facex.fors.trim import trim_face
 from facex.fors.veiled import (
@@ -27,12 +27,13 @@ from facex.fors.veiled import (
     brow_area,
     hidden_brows,
     hidden_eyes,
+    lost_lids,
     lost_tails,
     unveiled_masks,
 )
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
-from facex.types import FACE_REGIONS, HEAD_REGIONS, Region
+from facex.types import FACE_REGIONS, Region
 
 Floats = NDArray[np.float32]
 Masks = dict[Region, Floats]
@@ -95,12 +96,6 @@ def edit_masks(plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool) 
     return EditMasks(masks, veiled, shaven)
 
 
-def head_of(masks: Mapping[Region, Floats]) -> Floats:
-    """Where a picture shows the head, ``(S, S)`` in [0, 1]."""
-    head = sum((masks[region] for region in HEAD_REGIONS), np.zeros_like(masks[Region.SKIN]))
-    return np.minimum(np.asarray(head, np.float32), 1)
-
-
 def _lift_hair(
     plan: Plan, pictures: Mapping[str, FacePicture], masks: Mapping[str, Masks], *, lends: bool
 ) -> Veiled:
@@ -119,7 +114,10 @@ def _lift_hair(
     if not any(hidden):
         hidden = lost_tails(picture.parsing, points, brows)
     own[Region.BROWS] = brows * brow_area(points, size, (not hidden[0], not hidden[1]))
-    veiled = Veiled(hidden, hidden_eyes(picture.parsing, points))
+    eyes = hidden_eyes(picture.parsing, points)
+    if not any(eyes):
+        eyes = lost_lids(points, np.minimum(face_of(own) + own[Region.GLASSES], 1))
+    veiled = Veiled(hidden, eyes)
     unveiled_masks(own, points, veiled)
     return veiled
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from facex.fors.appearance import SPARE, Appearance
 from facex.fors.carry import Carried, Shown, carry
 from facex.fors.complexion import SKIN, into_hair
-from facex.fors.edit_masks import edit_masks, head_of
+from facex.fors.edit_masks import edit_masks
 from facex.fors.editable import editable
 from facex.fors.eyes import Look
 from facex.fors.face_end import face_ends
@@ -34,6 +34,7 @@ from facex.fors.neck import fill_neck, neck_column
 from facex.fors.occluders import things_before
 from facex.fors.portrait import bare_of, fill_from_components
 from facex.fors.reference_image import Painted, ReferenceImage
+from facex.fors.region_masks import head_of
 from facex.fors.shaving import bare_neck
 from facex.fors.tears import fill_dark_glasses, fill_pinholes, mend_tears
 from facex.fors.trim import beard_of, higher_than, trim_face

@@ -7,6 +7,7 @@ strands of hair and the rims of glasses keep their shape.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import cv2
@@ -17,7 +18,7 @@ from facex.fors.face_picture import FacePicture, Points
 from facex.fors.labels import mended
 from facex.fors.morphology import resized
 from facex.geometry.topology import EYES, FACE_OVAL, region_polygon_mask
-from facex.types import FACE_REGIONS, REGION_CLASSES, Region
+from facex.types import FACE_REGIONS, HEAD_REGIONS, REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
 
@@ -45,6 +46,21 @@ def region_masks(picture: FacePicture) -> dict[Region, Floats]:
     masks[Region.BEARD] = lower
     masks[Region.SKIN] = masks[Region.SKIN] - lower
     return _follow_edges(masks, picture)
+
+
+def head_of(masks: Mapping[Region, Floats]) -> Floats:
+    """Where a picture shows the head, ``(S, S)`` in [0, 1]."""
+    return _together(masks, HEAD_REGIONS)
+
+
+def face_of(masks: Mapping[Region, Floats]) -> Floats:
+    """Where a picture shows the face itself, ``(S, S)`` in [0, 1]."""
+    return _together(masks, FACE_REGIONS)
+
+
+def _together(masks: Mapping[Region, Floats], regions: Iterable[Region]) -> Floats:
+    whole = sum((masks[region] for region in regions), np.zeros_like(masks[Region.SKIN]))
+    return np.minimum(np.asarray(whole, np.float32), 1)
 
 
 def _follow_edges(masks: dict[Region, Floats], picture: FacePicture) -> dict[Region, Floats]:

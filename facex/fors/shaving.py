@@ -14,6 +14,7 @@ from facex.fors.beard import INNER
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import disc, grow, resized
 from facex.fors.neck import fill_neck
+from facex.fors.region_masks import face_of
 from facex.fors.trim import beard_of, higher_than
 from facex.geometry.topology import LOWER_LIP
 from facex.recipes.plan import Plan
@@ -74,8 +75,7 @@ def take_off_beard(masks: Masks, picture: FacePicture) -> None:
     hairs = _below(masks, picture)
     for region in masks.keys() - set(FACE_REGIONS):
         masks[region] = masks[region] * (1 - hairs)
-    face = sum((masks[region] for region in FACE_REGIONS), np.zeros_like(hairs))
-    masks[Region.BEARD] = masks[Region.BEARD] + np.clip(hairs - face, 0, 1)
+    masks[Region.BEARD] = masks[Region.BEARD] + np.clip(hairs - face_of(masks), 0, 1)
 
 
 def _below(masks: Masks, picture: FacePicture) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from facex.fors.beard import beardedness
 from facex.fors.face_picture import FacePicture
 from facex.fors.layers import WORN
+from facex.fors.lids import lid_area
 from facex.fors.morphology import depth, disc, local_mean, reaching, resized
 from facex.fors.region_masks import eye_openings
 from facex.geometry.extend import smoothstep
@@ -56,6 +57,9 @@ _DEEP: Final = 0.1
 """How far inside a lock is looked for that hangs over the face, as a share of the crop."""
 _LIKE_HAIR: Final = 0.38
 """How much nearer to what lies beyond a pixel must be that is no longer on the rim."""
+_OVER_LIDS: Final = 0.08
+"""Share of the lids of an eye from which on hair hangs over it."""
+_HAIR: Final = PARSING_CLASSES.index("hair")
 _STRANGE: Final = tuple(
     PARSING_CLASSES.index(name) for name in ("background", "hair", "hat", "cloth")
 )
@@ -83,7 +87,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
         return
     foreign = _looks_foreign(inner, picture)
     bare = 1 - _strands(masks[Region.HAIR], foreign, inner, picture)
-    strange = 1 - (1 - foreign) * bare
+    strange = (1 - (1 - foreign) * bare) * (1 - _clear_lids(picture))
     # Beards look like the hair and the shadows beyond them, and are the face's own.
     shaven = np.float32(1 - beard_of(picture, masks))
     for region, share in ((Region.SKIN, np.float32(1)), (Region.BEARD, shaven)):
@@ -91,6 +95,16 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
         masks[region] = np.minimum(masks[region], own)
     if masks[Region.HAT].mean() > WORN:
         masks[Region.SKIN] = masks[Region.SKIN] * (1 - _hat_shadow(masks[Region.SKIN], picture))
+
+
+def _clear_lids(picture: FacePicture) -> Floats:
+    """Lids and lashes that no hair hangs over, ``(S, S)``: they are as dark as hair."""
+    clear = np.zeros(picture.parsing.shape, np.float32)
+    for side in ((True, False), (False, True)):
+        lids = lid_area(picture.landmarks, picture.crop_size, side)
+        if (lids * (picture.parsing == _HAIR)).sum() <= _OVER_LIDS * lids.sum():
+            clear = np.maximum(clear, lids)
+    return clear
 
 
 def _hat_shadow(skin: Floats, picture: FacePicture) -> Floats:

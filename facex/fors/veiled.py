@@ -65,6 +65,9 @@ _TAIL_LOST: Final = 0.5
 """Share of a tail from which on it is missed; a mask's soft rim and its hairs take .2 of any."""
 _TAIL_LEFT: Final = 0.35
 """Share up to which the other brow's tail is good enough to take its place."""
+_LIDS_LOST: Final = 0.3
+"""The same of the lids of an eye: 8 of 189 faces."""
+_LIDS_LEFT: Final = 0.25
 _EYE_COVERED: Final = 0.12
 """Share of an eye between the lids from which hair before it hides it."""
 _ROOM: Final = 0.02
@@ -109,11 +112,27 @@ def lost_tails(parsing: NDArray[np.uint8], points: Points, shown: Floats) -> Sid
         brow = named & (brow_area(points, size, side) > 0.5)
         tail = brow & (away > np.quantile(away[brow], 1 - _TAIL)) if brow.any() else brow
         lost.append(1 - float(shown[tail].mean()) if tail.any() else 0.0)
-    right, left = lost
-    return (
-        right > _TAIL_LOST and left < _TAIL_LEFT,
-        left > _TAIL_LOST and right < _TAIL_LEFT,
-    )
+    return _one_lost(lost, _TAIL_LOST, _TAIL_LEFT)
+
+
+def lost_lids(points: Points, face: Floats) -> Sides:
+    """Whether the lids of the (right, left) eye were cut off with hair beside them, of one alone.
+
+    Args:
+        points: ``(478, 3)`` landmarks in pixels of the mask.
+        face: ``(S, S)`` in [0, 1], what is left of the face and its glasses.
+    """
+    size, lost = face.shape[0], []
+    for side in ((True, False), (False, True)):
+        lids = lid_area(points, size, side) * (1 - eye_openings(points, size))
+        lost.append(1 - float((face * lids).sum() / max(float(lids.sum()), 1e-3)))
+    return _one_lost(lost, _LIDS_LOST, _LIDS_LEFT)
+
+
+def _one_lost(shares: list[float], lost: float, left: float) -> Sides:
+    """Which of two features misses so much that the other, which does not, takes its place."""
+    right, other = shares
+    return right > lost and other < left, other > lost and right < left
 
 
 def hidden_eyes(parsing: NDArray[np.uint8], points: Points) -> Sides:

@@ -10,16 +10,19 @@ import pytest
 from facex.fors.face_picture import FacePicture
 from facex.fors.lids import lid_area
 from facex.fors.region_assembler import RegionAssembler
-from facex.fors.veiled import brow_area, hidden_brows, hidden_eyes, lost_tails
+from facex.fors.region_masks import region_masks
+from facex.fors.trim import trim_face
+from facex.fors.veiled import brow_area, hidden_brows, hidden_eyes, lost_lids, lost_tails
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step
-from facex.types import PARSING_CLASSES
+from facex.types import PARSING_CLASSES, Region
 from tests.fors import made_up
 from tests.fors.made_up import SIZE
 
 SKIN, DARK, LIGHT = (0.6, 0.45, 0.35), (0.15, 0.1, 0.08), (0.9, 0.75, 0.6)
 HAIR = PARSING_CLASSES.index("hair")
 EYE_CLASSES = tuple(PARSING_CLASSES.index(name) for name in ("l_eye", "r_eye"))
+BROW_CLASSES = tuple(PARSING_CLASSES.index(name) for name in ("l_brow", "r_brow"))
 WHOLE = {"identity": "source", "texture": "source", "regions": {"face": "source"}}
 
 
@@ -127,6 +130,32 @@ def test_half_of_an_eye_is_none() -> None:
         pictures = {"target": target, "source": source}
         image = RegionAssembler(pictures, plan, target.landmarks).assemble().image
         assert image[lids].mean() < 0.6 * np.mean(SKIN)
+
+
+def test_lids_are_missed_where_the_other_eye_has_some() -> None:
+    points = made_up.landmarks()
+    whole = np.ones((SIZE, SIZE), np.float32)
+    left = np.asarray(np.arange(SIZE)[None] > points[9, 0]) * whole
+    assert lost_lids(points, whole) == (False, False)
+    assert lost_lids(points, 1 - left) == (False, True)
+    assert lost_lids(points, left) == (True, False)
+    assert lost_lids(points, 0 * whole) == (False, False)
+
+
+def test_lids_as_dark_as_the_hair_beside_are_no_hair() -> None:
+    picture = made_up.picture(SKIN)
+    image, parsing, points = picture.pixels.copy(), picture.parsing.copy(), picture.landmarks
+    lids = lid_area(points, SIZE, (False, True)) > 0.5
+    image[lids | (parsing == HAIR)] = DARK
+    # Hair comes down to the eye from the side.
+    beside = np.arange(SIZE)[None] > points[263, 0] + 4
+    hair = beside & (np.arange(SIZE)[:, None] < points[263, 1] + 12) & ~lids & (parsing == 1)
+    image[hair], parsing[hair] = DARK, HAIR
+    picture = FacePicture(image, points, parsing, SIZE)
+    masks = region_masks(picture)
+    trim_face(masks, picture)
+    inside = lids & ~np.isin(parsing, EYE_CLASSES) & ~np.isin(parsing, BROW_CLASSES)
+    assert (masks[Region.SKIN][inside] > 0.5).mean() > 0.98
 
 
 def test_brows_that_go_leave_no_outline() -> None:
