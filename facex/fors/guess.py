@@ -19,7 +19,7 @@ from scipy import ndimage
 from facex.fors.beard import INNER, beardedness, drained
 from facex.fors.beard import LEAST as SURE_LEAST
 from facex.fors.fill import borrow, push_pull
-from facex.fors.morphology import grow
+from facex.fors.morphology import disc, grow, weighted_mean
 from facex.geometry.extend import ramp
 from facex.geometry.mouth import draw_mouth, mouth_grid, mouth_mask
 
@@ -46,6 +46,10 @@ _FADE: Final = 0.016
 """How far lent skin reaches over the rim of the source's, as a share of the side."""
 _DARK: Final = 0.4
 """Brightness, as a share of the median skin's, below which lent skin is hair."""
+_AROUND: Final = 0.06
+"""Deviation of the mean that skin has the brightness of, as a share of the side."""
+_STRAND: Final = 0.8
+"""Brightness, in that of the skin around, below which it is; light hair has as much more."""
 _PALE: Final = 0.75
 """Chroma, as a share of the median skin's, below which skin says nothing of a shaven jaw."""
 _MOUTH_LEAST: Final = 0.3
@@ -164,7 +168,11 @@ def fill_face(image: Floats, known: Floats, skin: Floats, face: Floats) -> Float
     """
     size, there = image.shape[0], _there(known)
     skin = np.asarray(np.minimum(skin, 1), np.float32)
-    own, beside = known * skin, there * (1 - skin)
+    clear = _no_strand(image, known * skin)
+    # Nor does a strand that a hole cuts off stay beside it.
+    hole = cv2.dilate(np.asarray(1 - there, np.float32), disc(round(_FADE * size)))
+    there = np.asarray(there * (1 - hole * skin * (1 - clear)), np.float32)
+    own, beside = known * skin * clear, there * (1 - skin)
     if own.sum() < 1:
         return push_pull(image, there)
     filled = image * there[..., None] + push_pull(image, beside) * (1 - there[..., None])
@@ -246,6 +254,13 @@ def _behind(target: Floats, ground: Floats, cloth: Floats | None) -> Floats:
     worn = cv2.GaussianBlur(nearer, (0, 0), _HEM * size)[..., None]
     one, other = (push_pull(target, part) for part in parts)
     return np.asarray(other + (one - other) * worn, np.float32)
+
+
+def _no_strand(image: Floats, skin: Floats) -> Floats:
+    """0 where skin is clearly darker or lighter than around: strands lend no colour to a hole."""
+    around, _ = weighted_mean(image, skin, _AROUND * image.shape[0])
+    ratio = image.mean(-1) / np.maximum(around.mean(-1), 1e-3)
+    return np.asarray((ratio > _STRAND) & (ratio < 1 / _STRAND), np.float32)
 
 
 def _there(known: Floats) -> Floats:
