@@ -171,14 +171,27 @@ def test_torn_lids_behind_a_dark_lens_are_lens_and_a_thin_frame_is_left_alone() 
 
 def test_what_was_lent_is_shown_as_it_is() -> None:
     size = 64
-    image = np.random.default_rng(0).uniform(0.2, 0.8, (size, size, 3)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(0.46, 0.54, (size, size, 3)).astype(np.float32)
     known = np.ones((size, size), np.float32)
     known[:24] = 0.5  # lent
     known[40:44, 30:34] = 0  # a hole
     face = region_polygon_mask(made_up.landmarks(size=size), "face", size).astype(np.float32)
     filled = fill_face(image, known, np.ones_like(known), face)
     assert np.abs(filled - image)[known > 0].max() < 1e-5
-    assert np.abs(filled - image)[known == 0].max() > 0.05
+    assert np.abs(filled - image)[known == 0].max() > 0.02
+
+
+@pytest.mark.parametrize("strand", [0.1, 0.95])
+def test_a_strand_lends_no_colour_to_the_hole_that_cuts_it_off(strand: float) -> None:
+    size = 96
+    image = np.full((size, size, 3), 0.5, np.float32)
+    image[:, 34:38] = strand
+    known = np.ones((size, size), np.float32)
+    known[40:60, 36:56] = 0
+    whole = np.ones_like(known)
+    filled = fill_face(image, known, whole, whole)
+    assert np.abs(filled[40:60, 35:56] - 0.5).max() < 0.05
+    assert np.abs(filled[:30] - image[:30]).max() < 1e-5
 
 
 def test_a_coloured_lock_beside_a_hole_does_not_tint_what_is_lent() -> None:
