@@ -44,7 +44,7 @@ from facex.geometry.texture_map import (
     render_position_map,
     scale_points,
 )
-from facex.geometry.topology import LOWER_LIP, UPPER_LIP, region_polygon_mask
+from facex.geometry.topology import LOWER_LIP, NOSE_TIP, UPPER_LIP, region_polygon_mask
 from facex.recipes.plan import Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, HEAD_REGIONS, PARSING_CLASSES, Factor, Region
@@ -161,6 +161,9 @@ class RegionAssembler:
                 # Another head may be narrower than that of who lends.
                 own_face = without_rim(painted.face.astype(np.uint8))
                 place = edit * np.maximum(own_face, painted.front)
+            elif self.shaven:
+                # A beard is broader than the jaw below it.
+                place = edit * np.maximum(painted.face, higher_than(points, NOSE_TIP, size))
             image, known = lend_skin(image, known, place, skin, jaw, self._lender(own))
         image, known = open_mouth(image, known, edit, skin, points)
         if self.plan.edits_hair:
