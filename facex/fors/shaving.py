@@ -30,12 +30,12 @@ _REACH: Final = {Region.NECK: 0.07, Region.CLOTH: 0.02}
 """How far below a face its hairs reach, or the neck in their shade, as a share of the side."""
 _SMOOTH: Final = 0.005
 """Deviation of the blur by which single hairs have one colour, as a share of the side."""
-_DARKER: Final = 10.0
-"""How much darker than the cheeks hairs are, in L* of CIELAB."""
-_LIKE: Final = 16.0
-"""Difference from the beard's colour, CIELAB, that is still beard."""
 _LIGHT: Final = 0.7
-"""Weight of L* in it: hairs shade each other."""
+"""Weight of L* in differences of CIELAB: hairs shade each other."""
+_UNLIKE: Final = 8.0
+"""Difference from the cheeks from which on a chin has hairs."""
+_LIKE: Final = 16.0
+"""Difference from the beard's colour that is still beard."""
 _NEARER: Final = 0.7
 """Share of the difference from the cheeks' colour that it must be less than."""
 _SHADE: Final = 0.55
@@ -91,16 +91,15 @@ def _below(masks: Masks, picture: FacePicture) -> Floats:
     if not cheeks.any() or not chin.any():
         return np.zeros_like(skin)
     bare = np.median(lab[cheeks], axis=0)
-    hairy = chin & (lab[..., 0] < bare[0] - _DARKER)
+    from_skin = _apart(lab, bare)
+    hairy = chin & (from_skin > _UNLIKE)
     if not hairy.any():
         return np.zeros_like(skin)
-    away, from_skin = (
-        np.linalg.norm((lab - colour) * (_LIGHT, 1, 1), axis=-1)
-        for colour in (np.median(lab[hairy], axis=0), bare)
-    )
+    beard = np.median(lab[hairy], axis=0)
     face = np.asarray(skin + jaw > 0.5, np.uint8)
-    # Its deepest shade is darker than all that is seen of it elsewhere.
-    like = (away < _LIKE) | (lab[..., 0] < np.median(lab[hairy][:, 0]))
+    away = _apart(lab, beard)
+    # The deepest shade of dark hair is darker than all that is seen of it elsewhere.
+    like = (away < _LIKE) | ((lab[..., 0] < beard[0]) & (beard[0] < bare[0]))
     like &= lower & (face == 0) & (away < _NEARER * from_skin)
     # The border between the two is theirs, too.
     found = (face > 0) & lower
@@ -110,6 +109,12 @@ def _below(masks: Masks, picture: FacePicture) -> Floats:
     whole = cv2.morphologyEx(found.astype(np.float32), cv2.MORPH_CLOSE, disc(round(_GAP * size)))
     hairs = grow(whole, max(1, round(_HAIRS * size)))
     return np.asarray(hairs * lower, np.float32)
+
+
+def _apart(lab: Floats, colour: Floats) -> Floats:
+    """Difference ``(S, S)`` of a picture in CIELAB from a colour (3,)."""
+    weights = np.array([_LIGHT, 1, 1], np.float32)
+    return np.asarray(np.linalg.norm((lab - colour) * weights, axis=-1), np.float32)
 
 
 def bare_neck(image: Floats, own: Floats, neck: Floats, skin: Floats) -> Floats:
