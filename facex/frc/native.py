@@ -103,6 +103,7 @@ def settle(
     *,
     placed: bool,
     head: Tensor | None = None,
+    same: Tensor | None = None,
     eyes: Tensor | None = None,
     trusted: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -117,6 +118,7 @@ def settle(
         placed: every part was placed or filled from photos; not so in holes, and where all is
             drawn from codes.
         head: as for :func:`uncovered`.
+        same: likewise.
         eyes: ``(B, 1, S, S)``, eyes that stay as placed; none by default.
         trusted: factor on the trust in the reference, as asked for.
 
@@ -128,22 +130,26 @@ def settle(
     else:
         change = keep_placed(decoded, redecoded, edit, trusted) - redecoded
         change = change + (light_goes_on(change, known, edit, geometry) - change) * trusted
-        decoded = redecoded + change * (1 - uncovered(known, geometry, head) * trusted)
+        decoded = redecoded + change * (1 - uncovered(known, geometry, head, same) * trusted)
     if eyes is not None:
         decoded = keep_look(decoded, redecoded, eyes * known * trusted)
     return decoded, structure_trust(decoded, redecoded) * trusted
 
 
-def uncovered(known: Tensor, geometry: Tensor, head: Tensor | None = None) -> Tensor:
-    """What is filled beside a face: ground that a head left, ``(B, 1, S, S)`` in [0, 1].
+def uncovered(
+    known: Tensor, geometry: Tensor, head: Tensor | None = None, same: Tensor | None = None
+) -> Tensor:
+    """What is filled or stays beside a face: the ground, ``(B, 1, S, S)`` in [0, 1].
 
-    Filled from what is around it such ground is plain; a small base draws specks there.
+    Filled from what is around it such ground is plain; a small base draws specks there, and makes
+    what stays of it a little lighter or darker than beyond the edit.
 
     Args:
         known: ``(B, 1, S, S)`` in [0, 1].
         geometry: ``(B, 3, S, S)``, position map of the result's mesh, 0 outside of it.
         head: ``(B,)`` bool, whether hair is edited too; by default it is. Where it stays, what is
             filled above the mesh is forehead.
+        same: ``(B, 1, S, S)``, :func:`as_it_was`; nowhere by default.
     """
     width = max(3, known.shape[-1] // 50 | 1)
     mesh = (geometry != 0).any(1, keepdim=True).to(known.dtype)
@@ -151,7 +157,22 @@ def uncovered(known: Tensor, geometry: Tensor, head: Tensor | None = None) -> Te
     if head is not None:
         mesh = torch.where(head.to(mesh.device)[:, None, None, None], mesh, with_forehead(mesh))
     outside = 1 - F.max_pool2d(mesh, width, 1, width // 2)
-    return box_blur(outside * (known < _SURE), width) * outside
+    ground = (known < _SURE).to(known)
+    if same is not None:
+        ground = torch.maximum(ground, same)
+    return box_blur(outside * ground, width) * outside
+
+
+def as_it_was(reference: Tensor, target: Tensor) -> Tensor:
+    """Where a reference shows the photo as it was, ``(B, 1, S, S)``, 0 or 1.
+
+    Args:
+        reference: ``(B, 3, S, S)`` in [-1, 1].
+        target: likewise.
+    """
+    other = ((reference - target).abs().amax(1, keepdim=True) > _SAME).to(reference)
+    width = max(3, other.shape[-1] // 50 | 1)
+    return 1 - F.max_pool2d(other, width, 1, width // 2)
 
 
 def light_goes_on(change: Tensor, known: Tensor, edit: Tensor, geometry: Tensor) -> Tensor:
@@ -267,6 +288,8 @@ def as_smooth_as_light(image: Tensor) -> Tensor:
 
 _KEPT_LIGHT, _KEPT_MIDDLE, _FAINT, _LEAST = 0.7, 0.2, 0.05, 0.2
 _KEPT_LOOK, _KEPT_LEVEL, _SURE = 0.9, 0.5, 0.9
+_SAME = 0.02
+"""Difference, of 2, between pixels that are the same but for rounding."""
 _FOREHEAD = 0.3
 """How far above the mesh a bare head reaches, as a share of the side."""
 _DARKEST, _BRIGHTER = 0.1, 1.25

@@ -21,7 +21,7 @@ from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
 from facex.frc.harmonizer import Harmonizer
-from facex.frc.native import compose, light_goes_on, settle, uncovered
+from facex.frc.native import as_it_was, compose, light_goes_on, settle, uncovered
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
@@ -284,6 +284,7 @@ class FaceXPipeline:
                 condition.edit,
                 placed=placed,
                 head=head,
+                same=as_it_was(condition.reference, condition.target),
                 eyes=None if eyes is None else eyes.to(decoded.device),
                 trusted=trusted,
             )
@@ -330,7 +331,8 @@ class FaceXPipeline:
         if not placed:
             return change
         change = light_goes_on(change, known, edit, geometry)
-        return change * (1 - uncovered(known, geometry, head))
+        same = as_it_was(condition.reference.to(device), condition.target.to(device))
+        return change * (1 - uncovered(known, geometry, head, same))
 
     def _sample(
         self,

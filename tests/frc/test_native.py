@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from facex.frc.native import (
+    as_it_was,
     correct_native,
     keep_placed,
     keep_tint,
@@ -165,6 +166,24 @@ def test_ground_that_a_head_left_stays_as_it_was_filled() -> None:
     assert placed.abs().mean() < 0.5 * free.abs().mean()
     assert (placed[..., :36] == 0).all()
     assert placed[..., 48:].abs().mean() > 0.05
+
+
+def test_ground_that_stays_gets_no_light_of_the_edit_beside_it() -> None:
+    reference, edit = torch.zeros(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
+    target = reference.clone()
+    target[..., 48:] = 0.5
+    geometry = torch.zeros(1, 3, 128, 128)
+    geometry[..., 64:] = 0.3
+    same = as_it_was(reference, target)
+    assert (same[..., :40] == 1).all()
+    assert (same[..., 48:] == 0).all()
+    args = reference + 0.4, reference, torch.ones_like(edit), geometry, edit
+    lit, _ = settle(*args, placed=True)
+    kept, _ = settle(*args, placed=True, same=same)
+    assert (kept[..., :40] == 0).all()
+    assert lit[..., :40].abs().mean() > 0.05
+    # What came from elsewhere takes its light as before.
+    assert torch.equal(kept[..., 52:], lit[..., 52:])
 
 
 def test_a_filled_forehead_takes_the_light_of_its_face_and_ground_beside_it_none() -> None:
