@@ -28,8 +28,9 @@ _LARGE_CLASSES: Final = tuple(
     PARSING_CLASSES.index(name)
     for name in ("background", "skin", "hair", "hat", "neck", "cloth", "eye_g")
 )
-_SKIN, _HAIR, _CLOTH, _NECK, _GLASS = (
-    PARSING_CLASSES.index(name) for name in ("skin", "hair", "cloth", "neck", "eye_g")
+_SKIN, _HAIR, _CLOTH, _NECK, _GLASS, _HAT, _NOSE = (
+    PARSING_CLASSES.index(name)
+    for name in ("skin", "hair", "cloth", "neck", "eye_g", "hat", "nose")
 )
 _HEAD: Final = tuple(
     PARSING_CLASSES.index(name)
@@ -71,7 +72,7 @@ def mended(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8
 
 def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give pieces that are too small to be what they are called to the labels around them."""
-    least = _SPECK * parsing.size
+    least, noses = _SPECK * parsing.size, parsing == _NOSE
     wrong = np.zeros(parsing.shape, bool)
     for label in _LARGE_CLASSES:
         count, pieces, stats, _ = cv2.connectedComponentsWithStats(
@@ -80,6 +81,9 @@ def without_specks(parsing: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wrongs = stats[:, cv2.CC_STAT_AREA] < least
         if label == _HAIR and count > 2:
             wrongs |= ~_on_head(pieces, count, parsing)
+        if label == _HAT and noses.any():
+            # Nobody wears one below the nose: that is a collar or a scarf.
+            wrongs |= stats[:, cv2.CC_STAT_TOP] > np.median(np.nonzero(noses)[0])
         small = np.flatnonzero(wrongs)
         small = small[small > 0]
         if len(small) and count > 1:

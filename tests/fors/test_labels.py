@@ -31,6 +31,14 @@ def test_a_wrinkle_is_no_hat() -> None:
     assert (without_specks(face(HAT, [30])) == HAT).sum() == 900
 
 
+def test_a_collar_is_no_hat() -> None:
+    for top, kept in ((20, 900), (200, 0)):
+        parsing = np.full((256, 256), SKIN, np.uint8)
+        parsing[120:150, 120:140] = PARSING_CLASSES.index("nose")
+        parsing[top : top + 30, 100:130] = HAT
+        assert (without_specks(parsing) == HAT).sum() == kept
+
+
 def test_shadows_called_glasses_are_none_but_two_lenses_are() -> None:
     assert (without_specks(face(GLASSES, [15])) == SKIN).all()
     assert (without_specks(face(GLASSES, [15, 15])) == GLASSES).sum() == 450
