@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The regions of all pictures of an edit, as that edit needs them (DESIGN 4).
 
-A face that goes into another photo loses its rim; brows that hair falls over stay behind; another's
-eyes alone bring their lids; what goes takes along the rim of what is around it.
+A face that goes into another photo loses its rim; what hair falls over in its own photo comes from
+its other half, or stays behind; another's eyes alone bring their lids; what goes takes along the
+rim of what is around it, and a beard its hairs below the chin.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ Floats = NDArray[np.float32]
 Masks = dict[Region, Floats]
 """Of one picture, ``(S, S)`` in [0, 1] each."""
 
+_FRAME_ROOM: Final = 0.016
+"""How far around glasses that are taken off hair and ground are filled, as a share of the side."""
+_TAIL: Final = 0.012
+"""How far from hair a brow is mixed with it, as a share of the side."""
+_HAIRS: Final = 0.007
+"""How far hairs of a brow reach beyond what the parser calls so, as a share of the side."""
+
 
 class EditMasks(NamedTuple):
     """What an edit shows and replaces of its pictures.
@@ -52,16 +60,6 @@ class EditMasks(NamedTuple):
     masks: dict[str, Masks]
     veiled: Veiled
     shaven: bool
-
-
-_FRAME_ROOM: Final = 0.016
-"""How far around glasses that are taken off hair and ground are filled, as a share of the side."""
-_TAIL: Final = 0.012
-"""How far from hair a brow is mixed with it, as a share of the side."""
-
-
-_HAIRS: Final = 0.007
-"""How far hairs of a brow reach beyond what the parser calls so, as a share of the side."""
 
 
 def edit_masks(plan: Plan, pictures: Mapping[str, FacePicture], *, lends: bool) -> EditMasks:

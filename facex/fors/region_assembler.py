@@ -258,9 +258,8 @@ class RegionAssembler:
 
     def _bare_neck(self, image: Floats, own: Floats, known: Floats, painted: Painted) -> Floats:
         """Below a chin that lost its beard there is neck."""
-        regions, nothing = painted.regions, np.zeros_like(known)
-        column, _ = self._neck(image, known, regions)
-        neck, skin = (known * regions.get(r, nothing) for r in (Region.NECK, Region.SKIN))
+        column, neck = self._neck(image, known, painted.regions)
+        skin = known * painted.regions.get(Region.SKIN, np.zeros_like(known))
         below = np.clip(1 - known / TRUST, 0, 1) * column * (1 - painted.face)
         bare = bare_neck(image, own, neck, skin)
         return np.asarray(image + (bare - image) * below[..., None], np.float32)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from facex.fors.beard import INNER
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import disc, grow, resized
-from facex.fors.neck import fill_neck
 from facex.fors.region_masks import face_of
 from facex.fors.trim import beard_of, higher_than
 from facex.geometry.topology import LOWER_LIP
@@ -123,15 +122,15 @@ def bare_neck(image: Floats, own: Floats, neck: Floats, skin: Floats) -> Floats:
     Args:
         image: ``(S, S, 3)`` in [0, 1].
         own: likewise, the neck with its beard.
-        neck: ``(S, S)`` in [0, 1], where the image shows neck that is known.
-        skin: likewise, skin of the face.
+        neck: likewise, the neck that is known, gone on (`facex.fors.neck.fill_neck`).
+        skin: ``(S, S)`` in [0, 1], where the image shows skin of the face.
 
     Returns:
         ``(S, S, 3)`` in [0, 1].
     """
-    smooth = fill_neck(image, neck, skin)
+    smooth = neck
     if skin.max() > INNER:
         tone = np.median(image[skin > INNER], axis=0) * np.float32(_SHADE)
-        smooth = np.maximum(smooth, tone)
+        smooth = np.maximum(neck, tone)
     fine = own - cv2.GaussianBlur(own, (0, 0), _FINE * own.shape[0])
     return np.asarray(np.clip(smooth + _STUBBLE * fine, 0, 1), np.float32)
