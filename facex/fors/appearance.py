@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.complexion import bare_skin, skin_in_hair, through_glasses, tone_of, toned
-from facex.fors.edit_masks import Masks
 from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import resized
 from facex.fors.outline import without_ground
-from facex.fors.region_masks import face_of, head_of
+from facex.fors.region_masks import Masks, face_of, head_of
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.veiled import NOTHING, Veiled, unveiled
 from facex.geometry.texture_map import scale_points

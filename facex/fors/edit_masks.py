@@ -19,7 +19,7 @@ from facex.fors.guess import FRINGE
 from facex.fors.layers import STAYS_PUT
 from facex.fors.lids import lid_area
 from facex.fors.morphology import grow
-from facex.fors.region_masks import face_of, head_of, region_masks
+from facex.fors.region_masks import Masks, face_of, head_of, region_masks
 from facex.fors.shaving import shaves, take_off_beard
 from facex.fors.trim import trim_face
 from facex.fors.veiled import (
@@ -37,9 +37,6 @@ from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, Region
 
 Floats = NDArray[np.float32]
-Masks = dict[Region, Floats]
-"""Of one picture, ``(S, S)`` in [0, 1] each."""
-
 _FRAME_ROOM: Final = 0.016
 """How far around glasses that are taken off hair and ground are filled, as a share of the side."""
 _TAIL: Final = 0.012

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from facex.fors.face_picture import FacePicture
-from facex.fors.morphology import disc, resized
+from facex.fors.morphology import disc, pixel_places, resized
 from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
 
@@ -108,7 +108,7 @@ def _dark_lenses_are_whole(parsing: NDArray[np.uint8], picture: FacePicture) -> 
     eyes = np.stack([points[list(eye)].mean(0) for eye in EYES])
     apart = float(np.linalg.norm(eyes[0] - eyes[1]))
     frame = disc(round(_FRAME * apart))
-    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
+    places = pixel_places(size)
     lenses, inside = np.zeros((size, size), np.uint8), np.zeros((size, size), bool)
     for eye in eyes:
         near = np.linalg.norm(places - eye, axis=-1) < _LENS * apart

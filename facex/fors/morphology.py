@@ -46,6 +46,11 @@ def without_rim(mesh: NDArray[np.uint8]) -> Floats:
     return np.asarray(cv2.GaussianBlur(inner, (0, 0), max(0.6, _RIM * size / 2)), np.float32)
 
 
+def pixel_places(size: int) -> NDArray[np.float64]:
+    """Column and row of the centre of every pixel, ``(size, size, 2)``."""
+    return np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
+
+
 def reaching(part: NDArray[np.uint8], place: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The connected pieces of a part ``(S, S)`` that reach a place."""
     _, pieces = cv2.connectedComponents(part, connectivity=8)

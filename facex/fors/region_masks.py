@@ -21,6 +21,8 @@ from facex.geometry.topology import EYES, FACE_OVAL, region_polygon_mask
 from facex.types import FACE_REGIONS, HEAD_REGIONS, REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
+Masks = dict[Region, Floats]
+"""Of one picture, ``(S, S)`` in [0, 1] each."""
 
 _SOFT_RADIUS: Final = 0.012
 """Radius of the guided filter, as a share of the crop."""
@@ -28,7 +30,7 @@ _SOFT_FLOOR: Final = 4e-4
 """Variance of grey, in [0, 1] squared, below which a picture has no edge to follow."""
 
 
-def region_masks(picture: FacePicture) -> dict[Region, Floats]:
+def region_masks(picture: FacePicture) -> Masks:
     """Soft masks ``(S, S)`` of the regions of a picture, by parser and landmarks."""
     size = picture.crop_size
     parsing = mended(picture.parsing, picture)
@@ -63,7 +65,7 @@ def _together(masks: Mapping[Region, Floats], regions: Iterable[Region]) -> Floa
     return np.minimum(np.asarray(whole, np.float32), 1)
 
 
-def _follow_edges(masks: dict[Region, Floats], picture: FacePicture) -> dict[Region, Floats]:
+def _follow_edges(masks: Masks, picture: FacePicture) -> Masks:
     """Soften the masks along the picture's own edges; what they sum up to stays."""
     size = picture.crop_size
     grey = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facex.fors.beard import INNER
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import disc, grow, resized
-from facex.fors.region_masks import face_of
+from facex.fors.region_masks import Masks, face_of
 from facex.fors.trim import beard_of, higher_than
 from facex.geometry.topology import LOWER_LIP
 from facex.recipes.plan import Plan
@@ -21,7 +21,6 @@ from facex.recipes.values import NONE, TARGET
 from facex.types import FACE_REGIONS, Region
 
 Floats = NDArray[np.float32]
-Masks = dict[Region, Floats]
 
 SURE: Final = 0.5
 """How sure a beard must be."""

@@ -14,10 +14,10 @@ from facex.fors.beard import beardedness
 from facex.fors.face_picture import FacePicture
 from facex.fors.layers import WORN
 from facex.fors.lids import lid_area
-from facex.fors.morphology import depth, disc, local_mean, reaching, resized
-from facex.fors.region_masks import eye_openings
+from facex.fors.morphology import depth, disc, local_mean, pixel_places, reaching, resized
+from facex.fors.region_masks import Masks, eye_openings, face_of
 from facex.geometry.extend import smoothstep
-from facex.geometry.topology import CHIN, GLABELLA
+from facex.geometry.topology import CHIN, EACH, GLABELLA
 from facex.types import FACE_REGIONS, PARSING_CLASSES, REGION_CLASSES, Region
 
 Floats = NDArray[np.float32]
@@ -65,7 +65,7 @@ _STRANGE: Final = tuple(
 )
 
 
-def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool = False) -> None:
+def trim_face(masks: Masks, picture: FacePicture, *, fringe: bool = False) -> None:
     """Take the rim off a foreign face: it is mixed with hair, hat or background there.
 
     Hair and hats that the crop cuts off end in a round outline instead of a straight one.
@@ -75,7 +75,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
         picture: what they are masks of.
         fringe: its hair comes along, so strands on its forehead may.
     """
-    face = np.minimum(sum(masks[region] for region in FACE_REGIONS), np.float32(1))
+    face = face_of(masks)
     whole = np.minimum(face + masks[Region.HAIR], np.float32(1)) if fringe else face
     inner = cv2.erode(whole, disc(round(face.shape[0] * _INNER)), borderType=cv2.BORDER_REPLICATE)
     outline = _round_outline(face.shape[0], picture.extent)
@@ -100,7 +100,7 @@ def trim_face(masks: dict[Region, Floats], picture: FacePicture, *, fringe: bool
 def _clear_lids(picture: FacePicture) -> Floats:
     """Lids and lashes that no hair hangs over, ``(S, S)``: they are as dark as hair."""
     clear = np.zeros(picture.parsing.shape, np.float32)
-    for side in ((True, False), (False, True)):
+    for side in EACH:
         lids = lid_area(picture.landmarks, picture.crop_size, side)
         if (lids * (picture.parsing == _HAIR)).sum() <= _OVER_LIDS * lids.sum():
             clear = np.maximum(clear, lids)
@@ -133,7 +133,7 @@ def _round_outline(size: int, extent: tuple[float, float, float, float]) -> Floa
     return smoothstep(0, _OUTLINE, 1 - radius)
 
 
-def beard_of(picture: FacePicture, masks: dict[Region, Floats]) -> float:
+def beard_of(picture: FacePicture, masks: Masks) -> float:
     """How sure it is that a picture shows a beard, 0 to 1."""
     skin, jaw = masks[Region.SKIN], masks[Region.BEARD]
     return beardedness(resized(picture.pixels, skin.shape[0]), skin, jaw)
@@ -164,8 +164,7 @@ def higher_than(points: NDArray[np.float64], level: int, size: int) -> Floats:
     """
     brow, chin = points[GLABELLA, :2], points[CHIN, :2]
     up = (brow - chin) / max(float(np.linalg.norm(brow - chin)), 1e-6)
-    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
-    height = (places - points[level, :2]) @ up
+    height = (pixel_places(size) - points[level, :2]) @ up
     return np.asarray(np.clip(height / (size * _STRANDS) + 0.5, 0, 1), np.float32)
 
 

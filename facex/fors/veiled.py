@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from facex.fors.fill import borrow
 from facex.fors.lids import lid_area
 from facex.fors.mirror import other_half, usable_half
-from facex.fors.morphology import disc
-from facex.fors.region_masks import eye_openings
+from facex.fors.morphology import disc, pixel_places
+from facex.fors.region_masks import Masks, eye_openings
 from facex.geometry.band import filled
-from facex.geometry.topology import EYES, GLABELLA, LEFT_BROW, RIGHT_BROW, Sides
+from facex.geometry.topology import EACH, EYES, GLABELLA, LEFT_BROW, RIGHT_BROW, Sides
 from facex.types import PARSING_CLASSES, Region
 
 Floats = NDArray[np.float32]
@@ -33,6 +33,11 @@ class Veiled(NamedTuple):
         """The brow that the other one can be drawn for."""
         right, left = self.brows
         return (right, left) if right != left else (False, False)
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether there is anything that the other half of the face can show."""
+        return any((*self.one_brow, *self.eyes))
 
     def area(self, points: Points, size: int) -> Floats:
         """What the other half of the face has to show: ``(S, S)`` in [0, 1].
@@ -105,10 +110,9 @@ def lost_tails(parsing: NDArray[np.uint8], points: Points, shown: Floats) -> Sid
         shown: ``(S, S)`` in [0, 1], what is left of the brows.
     """
     size = parsing.shape[0]
-    places = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), axis=-1)
-    away = np.linalg.norm(places - np.asarray(points)[GLABELLA, :2], axis=-1)
+    away = np.linalg.norm(pixel_places(size) - np.asarray(points)[GLABELLA, :2], axis=-1)
     named, lost = np.isin(parsing, _CLASSES), []
-    for side in ((True, False), (False, True)):
+    for side in EACH:
         brow = named & (brow_area(points, size, side) > 0.5)
         tail = brow & (away > np.quantile(away[brow], 1 - _TAIL)) if brow.any() else brow
         lost.append(1 - float(shown[tail].mean()) if tail.any() else 0.0)
@@ -123,7 +127,7 @@ def lost_lids(points: Points, face: Floats) -> Sides:
         face: ``(S, S)`` in [0, 1], what is left of the face and its glasses.
     """
     size, lost = face.shape[0], []
-    for side in ((True, False), (False, True)):
+    for side in EACH:
         lids = lid_area(points, size, side) * (1 - eye_openings(points, size))
         lost.append(1 - float((face * lids).sum() / max(float(lids.sum()), 1e-3)))
     return _one_lost(lost, _LIDS_LOST, _LIDS_LEFT)
@@ -171,7 +175,7 @@ def brow_area(points: Points, size: int, sides: Sides) -> Floats:
     return np.asarray(grown, np.float32)
 
 
-def unveiled_masks(masks: dict[Region, Floats], points: Points, veiled: Veiled) -> None:
+def unveiled_masks(masks: Masks, points: Points, veiled: Veiled) -> None:
     """Give a face the skin, brows and lids of its other half where it is veiled, in place.
 
     Args:
@@ -179,9 +183,9 @@ def unveiled_masks(masks: dict[Region, Floats], points: Points, veiled: Veiled) 
         points: ``(478, 3)`` landmarks in their pixels.
         veiled: what is hidden of it.
     """
-    area = veiled.area(points, masks[Region.SKIN].shape[0])
-    if not area.any():
+    if not veiled.one_sided:
         return
+    area = veiled.area(points, masks[Region.SKIN].shape[0])
     both = (Region.SKIN, Region.BROWS)
     visible, *other = other_half(points, *(masks[region] for region in both))
     # Along its rim what is drawn is mixed with the hair there.
@@ -199,9 +203,9 @@ def unveiled(pixels: Floats, face: Floats, points: Points, veiled: Veiled) -> Fl
         points: ``(478, 3)`` landmarks in pixels.
         veiled: what is hidden of it.
     """
-    area = veiled.area(points, pixels.shape[0])
-    if not area.any():
+    if not veiled.one_sided:
         return pixels
+    area = veiled.area(points, pixels.shape[0])
     other, usable = usable_half(pixels, face, points)
     # What is seen of it gives way: half of a brow beside half of another is none.
     beside = np.asarray(face * (1 - area * usable), np.float32)

@@ -52,6 +52,8 @@ NOSE: Final[tuple[int, ...]] = (
 
 Sides = tuple[bool, bool]
 """Something of the (right, left) eye or brow, in the order of what follows."""
+EACH: Final[tuple[Sides, Sides]] = ((True, False), (False, True))
+"""The right one alone, and the left one."""
 EYES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = (RIGHT_EYE, LEFT_EYE)
 IRISES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = (RIGHT_IRIS, LEFT_IRIS)
 EYE_CORNERS: Final[tuple[tuple[int, int], tuple[int, int]]] = ((33, 133), (362, 263))
