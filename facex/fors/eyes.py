@@ -22,7 +22,7 @@ from facex.fors.fill import push_pull
 from facex.fors.mirror import flipped
 from facex.fors.relight import ColourMap
 from facex.geometry.band import box_about, filled
-from facex.geometry.drive import EYEBALL_TO_IRIS, gaze_direction
+from facex.geometry.gaze import EYEBALL_TO_IRIS, gaze_direction
 from facex.geometry.topology import EYES, IRISES, Sides
 from facex.geometry.visibility import EYE_SHUT, eye_openness, iris_disc
 

@@ -18,9 +18,11 @@ from facex.fors.eyes import Look
 from facex.fors.morphology import grow
 from facex.fors.region_masks import eye_openings
 from facex.geometry.aim import Reader, aim_expression
-from facex.geometry.drive import FaceGeometry, Sliders, combine
+from facex.geometry.drive import combine
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.features import with_features
 from facex.geometry.opening import match_opening
+from facex.geometry.sliders import Sliders
 from facex.recipes.plan import Motion, Plan
 from facex.recipes.values import NONE, TARGET
 from facex.types import BLENDSHAPES, REGIONS, Factor, Region

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facex.errors import ImageRejected
 from facex.fors.reference_image import ReferenceImage
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.pose import Pose, place
 from facex.imaging.read import Photo
 from facex.recipes.values import PlaceKind

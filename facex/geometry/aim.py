@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.shape_model import ShapeModel, bundled
 from facex.types import BLENDSHAPES
 

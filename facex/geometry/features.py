@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.pose import unplace
 from facex.geometry.shape_model import ShapeModel, bundled
 from facex.geometry.topology import (

@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.pose import euler_from_rotation, place, rotation_from_euler, unplace
 
 KEPT: Final = (0.033, 0.06, 0.1)

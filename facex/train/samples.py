@@ -31,7 +31,8 @@ from facex.fors.portrait import PORTRAYED, bare_of, fill_from_components, portra
 from facex.fors.reference_image import ReferenceImage
 from facex.fors.region_assembler import RegionAssembler
 from facex.geometry.albedo import bundled_albedo
-from facex.geometry.drive import FaceGeometry, combine
+from facex.geometry.drive import combine
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.shape_model import bundled
 from facex.geometry.texture_map import apply_warp, mesh_warp, render_position_map
 from facex.geometry.topology import region_polygon_mask

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from facex.fors.face_picture import FacePicture
-from facex.geometry.drive import FaceGeometry, measure
+from facex.geometry.face_geometry import FaceGeometry, measure
 from facex.geometry.pose import Pose, rotation_from_euler
 from facex.geometry.shape_model import bundled
 from facex.geometry.topology import region_polygon_mask

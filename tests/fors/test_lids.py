@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from facex.fors.lids import shut_lids
-from facex.geometry.drive import Sliders, combine
+from facex.geometry.drive import combine
 from facex.geometry.lids import BANDS, lid_outline, mean_lids
+from facex.geometry.sliders import Sliders
 from facex.geometry.topology import EYES, LIPS_OUTER
 from tests.fors import made_up
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from facex.errors import ImageRejected
 from facex.fors.place import cut_out, place_picture
 from facex.fors.reference_image import ReferenceImage
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.imaging.read import Photo, read_photo
 from facex.recipes.values import PlaceKind
 from tests.fors import made_up

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facex.geometry.drive import FaceGeometry, measure
+from facex.geometry.face_geometry import FaceGeometry, measure
 from facex.geometry.pose import Pose, rotation_from_euler
 from facex.geometry.shape_model import ShapeModel, bundled
 

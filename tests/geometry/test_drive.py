@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from facex.errors import OptionError
-from facex.geometry.drive import MOST_HEAD_TURN, MOST_TURN, Sliders, combine, measure
+from facex.geometry.drive import MOST_HEAD_TURN, MOST_TURN, combine
+from facex.geometry.face_geometry import measure
 from facex.geometry.pose import facing_angle
 from facex.geometry.shape_model import ShapeModel
+from facex.geometry.sliders import Sliders
 from facex.geometry.topology import CHIN, FOREHEAD, IRIS_CENTRES
 from facex.types import BLENDSHAPES
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from facex.fors.motion import result_geometry
-from facex.geometry.drive import FaceGeometry, combine
+from facex.geometry.drive import combine
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.features import FEATURES, with_features
 from facex.geometry.shape_model import bundled
 from facex.recipes.plan import plan_step

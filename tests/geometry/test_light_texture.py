@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.light_texture import (
     LIGHT_MIRROR,
     fit_light_texture,

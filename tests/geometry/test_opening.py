@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from facex.fors.motion import result_geometry
-from facex.geometry.drive import FaceGeometry, Sliders, combine
+from facex.geometry.drive import combine
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.mouth import mouth_grid
 from facex.geometry.opening import match_opening
 from facex.geometry.shape_model import bundled
+from facex.geometry.sliders import Sliders
 from facex.geometry.topology import EYES, LIPS_INNER, SURFACE_COUNT
 from facex.recipes.plan import plan_step
 from facex.recipes.schema import Step

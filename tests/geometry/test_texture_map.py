@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from facex.errors import OptionError
-from facex.geometry.drive import Sliders, combine
+from facex.geometry.drive import combine
 from facex.geometry.shape_model import ShapeModel
+from facex.geometry.sliders import Sliders
 from facex.geometry.texture_map import (
     apply_warp,
     mesh_warp,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facex.ford.representation import FaceRepresentation, region_input
 from facex.fors.motion import geometry_of, result_geometry, token_inputs
-from facex.geometry.drive import measure
+from facex.geometry.face_geometry import measure
 from facex.geometry.pose import Pose, rotation_from_euler
 from facex.geometry.shape_model import bundled
 from facex.recipes.plan import plan_recipe

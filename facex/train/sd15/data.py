@@ -23,7 +23,7 @@ from facex.errors import OptionError, OutputError
 from facex.ford.representation import factor_inputs, region_input
 from facex.ford.sd15.clip_regions import MIN_PIXELS, region_masks
 from facex.fors.face_picture import FacePicture
-from facex.geometry.drive import FaceGeometry
+from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.light_texture import fit_light_texture
 from facex.prepare.read import PreparedFace, PreparedShards, face_of_files
 from facex.prepare.shard import RECORD
