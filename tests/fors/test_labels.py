@@ -60,3 +60,16 @@ def test_through_dark_lenses_nobody_sees_eyes(lens: float, kind: int) -> None:
     found = mended(parsing, FacePicture(image, points, parsing, size))
     assert ((found == GLASSES)[eyes].mean() > 0.95) == (kind == GLASSES)
     assert (found == GLASSES)[glasses > 0].mean() > 0.8
+
+
+def test_a_bright_piece_of_a_hat_is_no_skin() -> None:
+    size = 256
+    points = made_up.landmarks(size=size)
+    parsing = made_up.parsing(points, size)
+    top = max(int(points[9, 1]) - 8, 30)
+    parsing[:top] = HAT
+    parsing[top - 25 : top - 5, 100:130] = SKIN
+    image = np.full((size, size, 3), 0.8, np.float32)
+    found = mended(parsing, FacePicture(image, points, parsing, size))
+    assert (found[: top - 4] == HAT).all()
+    assert (found[top:] == SKIN).any()
