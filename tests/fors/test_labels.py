@@ -73,3 +73,25 @@ def test_a_bright_piece_of_a_hat_is_no_skin() -> None:
     found = mended(parsing, FacePicture(image, points, parsing, size))
     assert (found[: top - 4] == HAT).all()
     assert (found[top:] == SKIN).any()
+
+
+@pytest.mark.parametrize("wall", [0.9, 0.3])
+def test_a_bright_wall_between_curls_is_no_hair(wall: float) -> None:
+    """One as dark as the hair may be hair."""
+    size = 256
+    points = made_up.landmarks(size=size)
+    parsing = made_up.parsing(points, size)
+    hair = parsing == PARSING_CLASSES.index("hair")
+    image = np.full((size, size, 3), wall, np.float32)
+    image[hair] = 0.25
+    rows, columns = np.nonzero(hair & (np.arange(size) < size // 3))
+    curl = np.s_[int(rows.mean()) - 6 : int(rows.mean()) + 6, columns.min() : columns.min() + 9]
+    image[curl] = wall
+    found = mended(parsing, FacePicture(image, points, parsing, size)) == PARSING_CLASSES.index(
+        "hair"
+    )
+    lost = hair & ~found
+    assert lost[curl].any() == (wall > 0.5)
+    inside = cv2.erode(hair.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    inside[curl] = False
+    assert not (lost & inside).any()
