@@ -8,11 +8,12 @@ between the lids. Both readings of a crop mend labels before training and answer
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.geometry.band import filled
 from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
 
@@ -21,6 +22,8 @@ Labels = NDArray[np.uint8]
 _SKIN, _NOSE, _RIGHT, _LEFT = (
     PARSING_CLASSES.index(name) for name in ("skin", "nose", "r_eye", "l_eye")
 )
+
+_FINER: Final = 8
 
 
 def mended_outlines(label: Labels, points: NDArray[np.floating]) -> Labels:
@@ -44,8 +47,11 @@ def _whole_nose(label: Labels) -> Labels:
 
 
 def _between_lids(label: Labels, points: NDArray[np.floating]) -> Labels:
-    opened = np.zeros(label.shape, np.bool_)
+    fine = np.zeros([_FINER * side for side in label.shape], np.uint8)
     for eye in EYES:
-        opened |= filled(np.asarray(points, np.float64)[list(eye), :2], len(label)) > 0.5
+        # Anti-aliased polygons are half a pixel wider, which is much of an eye.
+        loop = np.asarray(points, np.float64)[list(eye), :2] * _FINER - 0.5
+        cv2.fillPoly(fine, [np.round(loop).astype(np.int32)], 255)
+    opened = cv2.resize(fine, label.shape[::-1], interpolation=cv2.INTER_AREA) > 127
     lids = np.isin(label, (_RIGHT, _LEFT)) & ~opened
     return np.where(lids, _SKIN, label).astype(np.uint8)
