@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from facex.ford.outlines import mended_outlines
 from facex.ford.parsing import SIDE, ParsingNet
+from facex.geometry.band import filled
+from facex.geometry.topology import FACE_OVAL
 from facex.train import augment, relabel
 from facex.train.augment import to_float
 from facex.train.distill import Batch
@@ -21,8 +23,9 @@ from facex.train.facecache import FaceCache
 from facex.train.locks import without_locks
 from facex.types import PARSING_CLASSES, PARSING_MIRROR
 
-_WORN: Final = {"eye_g": 0.15, "hat": 0.08}
-"""How often a face gets the glasses or the hat of another one, to see more of what is rare."""
+_WORN: Final = {"eye_g": 0.15, "hat": 0.08, "hair": 0.2}
+"""How often a face gets the glasses, the hat or the fringe of another one, to see more of what is
+rare."""
 _WORN_LEAST: Final = 200
 """Pixels that make a pair of glasses or a hat."""
 _OCCLUDED: Final = 0.2
@@ -56,14 +59,7 @@ class ParsingTask:
             self.labels[int(i)] = without_locks(face, self.labels[int(i)], points)
         for i in [*self.train, *self.dev]:
             self.labels[int(i)] = mended_outlines(self.labels[int(i)], cache.points[i])
-        self.worn = {
-            name: [
-                i
-                for i in self.train
-                if (self.labels[int(i)] == PARSING_CLASSES.index(name)).sum() > _WORN_LEAST
-            ]
-            for name in _WORN
-        }
+        self.worn = {name: [i for i in self.train if self._wears(i, name)] for name in _WORN}
         counts = np.zeros(256)
         for i in self.train[:500]:
             counts += np.bincount(self.labels[int(i)].ravel(), minlength=256)
@@ -100,11 +96,20 @@ class ParsingTask:
             label[cv2.resize(hidden.astype(np.uint8), (SIDE, SIDE)) > 0] = 0
         return augment.photometric(image, rng), label
 
+    def _wears(self, i: int, name: str) -> bool:
+        """Whether a face has enough of something for another one; of hair, over its face."""
+        mask = self.labels[i] == PARSING_CLASSES.index(name)
+        if name == "hair":
+            mask &= filled(self.cache.points[i][list(FACE_OVAL), :2], len(mask)) > 0.5
+        return bool(mask.sum() > _WORN_LEAST)
+
     def _wear(self, image: NDArray[np.uint8], label: NDArray[np.uint8], name: str) -> None:
-        """Put on somebody else's glasses or hat: aligned faces have them in the same place."""
+        """Put on what somebody else wears: aligned faces have it in the same place."""
         other = int(self.rng.choice(self.worn[name]))
         mask = (self.labels[other] == PARSING_CLASSES.index(name)).astype(np.uint8)
-        soft = cv2.GaussianBlur(cv2.dilate(mask, np.ones((3, 3), np.uint8)) * 1.0, (0, 0), 0.8)
+        # Between strands there would be the other one's skin.
+        whole = mask if name == "hair" else cv2.dilate(mask, np.ones((3, 3), np.uint8))
+        soft = cv2.GaussianBlur(whole * 1.0, (0, 0), 0.8)
         shift = self.rng.integers(-6, 7, 2)
         donor, soft, hard = (
             np.roll(x, shift, (0, 1)) for x in (np.asarray(self.cache.faces[other]), soft, mask)

@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--parser", required=True, type=Path)
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
     cache = FaceCache.open(args.cache, args.index)
     net = load_network(ParsingNet, args.parser)
@@ -81,7 +82,9 @@ def main() -> None:
     folder = cache.folder / FOLDER
     folder.mkdir(exist_ok=True)
     for number, i in enumerate(chosen):
-        shares, classes = averaged(net, to_float([np.asarray(cache.faces[i])])).max(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            found = averaged(net, to_float([np.asarray(cache.faces[i])]))
+        shares, classes = found.float().max(1)
         mask = torch.where(shares[0] < LEAST, UNSURE, classes[0]).byte().numpy()
         cv2.imwrite(str(folder / f"{cache.names[i]}.png"), mask)
         if number % 200 == 0:
