@@ -12,6 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facex.ford.heat_maps import SHARPEN, expected_positions, merged
 from facex.ford.layers import FoldedBackbone, conv_bn
 from facex.ford.refine import LandmarkRefiner
 from facex.types import BLENDSHAPES, LANDMARK_COUNT
@@ -102,23 +103,9 @@ class MotionNet(ModelMixin, ConfigMixin):
 
     def heat_maps(self, maps: list[Tensor]) -> Tensor:
         """Logits ``(B, K, S/4, S/4)`` of where each keypoint is."""
-        x = self.lateral[-1](maps[-1])
-        for lateral, refine, skip in zip(
-            list(self.lateral)[-2::-1], self.refine, maps[-2:0:-1], strict=True
-        ):
-            x = refine(F.interpolate(x, scale_factor=2, mode="bilinear") + lateral(skip))
-        # The factor lets sharp maps grow within few steps.
-        return self.heat(x) * 10
-
-    @staticmethod
-    def expected_positions(heat: Tensor) -> Tensor:
-        """Expected positions ``(B, 2 K)`` of heat maps, in sides of the picture from its centre."""
-        weight = heat.flatten(2).float().softmax(-1)
-        height, width = heat.shape[-2:]
-        v = (torch.arange(height, device=heat.device) + 0.5) / height - 0.5
-        u = (torch.arange(width, device=heat.device) + 0.5) / width - 0.5
-        grid = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).flatten(0, 1)
-        return (weight @ grid).flatten(1).to(heat.dtype)
+        found = merged(maps[1:], list(self.lateral), list(self.refine))
+        logits: Tensor = self.heat(found) * SHARPEN
+        return logits
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks and blendshapes, see :meth:`read`."""
@@ -142,9 +129,12 @@ class MotionNet(ModelMixin, ConfigMixin):
             )
         maps = self.backbone(images)
         heat = self.heat_maps(maps)
-        keys = self.expected_positions(heat)
         features = self.neck(self.reduce(maps[-1]))
-        points = (self.complete(keys) + self.correct(features)).unflatten(1, (LANDMARK_COUNT, 3))
+        dtype = self.complete.weight.dtype
+        keys = expected_positions(heat).flatten(1).to(dtype)
+        with torch.autocast(images.device.type, enabled=False):
+            points = self.complete(keys) + self.correct(features.to(dtype))
+        points = points.unflatten(1, (LANDMARK_COUNT, 3))
         # The heads put out coordinates in units of the picture's side, centred at 0.
         offset = torch.tensor([0.5, 0.5, 0.0], device=points.device, dtype=points.dtype)
         return (points + offset) * side, self.blendshapes(points), heat

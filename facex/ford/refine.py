@@ -9,13 +9,14 @@ resolution and correct their landmarks; the skin around follows smoothly.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from facex.ford.heat_maps import SHARPEN, expected_positions, merged
 from facex.ford.layers import conv_bn, sample_affine, stage
 from facex.geometry.topology import (
     EYE_CORNERS,
@@ -43,38 +44,85 @@ EYE_POINTS: Final = ((*RIGHT_EYE, *RIGHT_IRIS), (*LEFT_EYE, 473, 476, 475, 474, 
 MOUTH_POINTS: Final = (*LIPS_OUTER, *LIPS_INNER)
 
 
+class Part(NamedTuple):
+    """A part of a face as it was found.
+
+    Attributes:
+        points: which landmarks.
+        places: ``(B, n, 2)``, in halves of the patch's width from its centre.
+        frame: ``(B, 2, 3)``, patch pixels to picture pixels.
+        heat: ``(B, n, h, w)`` logits of where each point is in the patch that the network saw.
+        mirrored: whether that was the mirror image.
+    """
+
+    points: tuple[int, ...]
+    places: Tensor
+    frame: Tensor
+    heat: Tensor
+    mirrored: bool
+
+
 class PartNet(nn.Module):
-    """Where the points of a part are in its patch, as a correction of where they are thought to be.
+    """Where the points of a part are in its patch.
+
+    Heat maps at half of the patch's resolution say where each point is; what they cannot see, as a
+    lid below dark glasses, the others and the places where they were thought to be tell.
 
     Args:
         size: height and width of the patch.
         points: number of points.
         channels: widths at full, 1/2, 1/4 and 1/8 resolution.
-        hidden: width of the hidden layer.
+        width: channels of the merged maps.
+        hidden: width of the hidden layers.
     """
 
     def __init__(
-        self, size: tuple[int, int], points: int, channels: tuple[int, ...], hidden: int
+        self,
+        size: tuple[int, int],
+        points: int,
+        channels: tuple[int, ...],
+        width: int,
+        hidden: int,
     ) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            conv_bn(3, channels[0]), *(stage(a, b, 1) for a, b in pairwise(channels))
-        )
+        self.stem = conv_bn(3, channels[0])
+        self.stages = nn.ModuleList(stage(a, b, 1) for a, b in pairwise(channels))
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[1:])
+        self.refine = nn.ModuleList(conv_bn(width, width) for _ in channels[2:])
+        self.heat = nn.Conv2d(width, points, 1)
         cells = (size[0] // 8) * (size[1] // 8)
         self.squeeze = conv_bn(channels[-1], _SQUEEZED, kernel=1)
+        last = nn.Linear(hidden, 2 * points)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.head = nn.Sequential(
-            nn.Linear(_SQUEEZED * cells + 2 * points, hidden),
+            nn.Linear(_SQUEEZED * cells + 4 * points, hidden),
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, 2 * points),
+            last,
         )
 
-    def forward(self, patches: Tensor, places: Tensor) -> Tensor:
-        """Corrected places ``(B, n, 2)`` of rough places, both in [-1, 1] of the patch's width."""
-        maps = self.squeeze(self.trunk(patches)).flatten(1)
-        change = self.head(torch.cat([maps, places.flatten(1)], 1))
-        return places + change.unflatten(1, places.shape[1:]) * 0.1
+    def forward(self, patches: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the points.
+
+        Args:
+            patches: ``(B, 3, *size)`` in [-1, 1].
+            places: ``(B, n, 2)`` where they are thought to be, in halves of the patch's width from
+                its centre.
+
+        Returns:
+            Where they are, likewise; and the heat maps, for training.
+        """
+        maps = [self.stem(patches)]
+        for module in self.stages:
+            maps.append(module(maps[-1]))
+        heat = self.heat(merged(maps[1:], list(self.lateral), list(self.refine))) * SHARPEN
+        height, width = patches.shape[-2:]
+        seen = expected_positions(heat) * places.new_tensor([2.0, 2.0 * height / width])
+        known = [self.squeeze(maps[-1]), seen, places]
+        change = self.head(torch.cat([x.flatten(1).to(places.dtype) for x in known], 1))
+        return seen + change.unflatten(1, places.shape[1:]) * 0.1, heat
 
 
 class LandmarkRefiner(ModelMixin, ConfigMixin):
@@ -85,19 +133,22 @@ class LandmarkRefiner(ModelMixin, ConfigMixin):
     Args:
         eye_channels: widths of the eye network.
         mouth_channels: widths of the mouth network.
+        width: channels of the merged maps.
         hidden: width of the hidden layers.
     """
 
     @register_to_config
     def __init__(
         self,
-        eye_channels: tuple[int, ...] = (12, 20, 32, 48),
-        mouth_channels: tuple[int, ...] = (8, 16, 28, 44),
-        hidden: int = 64,
+        eye_channels: tuple[int, ...] = (12, 24, 40, 64),
+        mouth_channels: tuple[int, ...] = (10, 20, 36, 56),
+        width: int = 32,
+        hidden: int = 96,
     ) -> None:
         super().__init__()
-        self.eye = PartNet(EYE_SIZE, len(EYE_POINTS[0]), tuple(eye_channels), hidden)
-        self.mouth = PartNet(MOUTH_SIZE, len(MOUTH_POINTS), tuple(mouth_channels), hidden)
+        eye, mouth = tuple(eye_channels), tuple(mouth_channels)
+        self.eye = PartNet(EYE_SIZE, len(EYE_POINTS[0]), eye, width, hidden)
+        self.mouth = PartNet(MOUTH_SIZE, len(MOUTH_POINTS), mouth, width, hidden)
 
     def forward(self, images: Tensor, landmarks: Tensor) -> Tensor:
         """Correct landmarks.
@@ -110,16 +161,14 @@ class LandmarkRefiner(ModelMixin, ConfigMixin):
             ``(B, 478, 3)``; the depth is left as it was.
         """
         moved = torch.zeros_like(landmarks[..., :2])
-        for points, (found, matrix) in self.parts(images, landmarks):
-            back = to_image(found, matrix)
-            moved[:, list(points)] = back - landmarks[:, list(points), :2]
+        for part in self.parts(images, landmarks):
+            back = to_image(part.places, part.frame)
+            moved[:, list(part.points)] = back - landmarks[:, list(part.points), :2]
         change = spread(moved, landmarks)
         return torch.cat([landmarks[..., :2] + change, landmarks[..., 2:]], -1)
 
-    def parts(
-        self, images: Tensor, landmarks: Tensor
-    ) -> list[tuple[tuple[int, ...], tuple[Tensor, Tensor]]]:
-        """Points of each part, their corrected places in its patch, and the patch's matrix."""
+    def parts(self, images: Tensor, landmarks: Tensor) -> list[Part]:
+        """What is found of the right eye, the left eye and the mouth."""
         frames = part_frames(landmarks)
         eyes = []
         for side, (points, frame) in enumerate(zip(EYE_POINTS, frames[:2], strict=True)):
@@ -127,14 +176,17 @@ class LandmarkRefiner(ModelMixin, ConfigMixin):
             eyes.append((points, frame, patches.flip(-1) if side else patches))
         rough = [to_patch(landmarks[:, list(p), :2], f, EYE_SIZE, flip=bool(i))
                  for i, (p, f, _) in enumerate(eyes)]  # fmt: skip
-        both = self.eye(torch.cat([e[2] for e in eyes]), torch.cat(rough)).chunk(2)
-        found: list[tuple[tuple[int, ...], tuple[Tensor, Tensor]]] = []
-        for side, (points, frame, _) in enumerate(eyes):
-            found.append((points, (_unflip(both[side], flip=bool(side)), frame)))
+        both, heat = self.eye(torch.cat([e[2] for e in eyes]), torch.cat(rough))
+        found = [
+            Part(points, _unflip(places, flip=bool(side)), frame, maps, bool(side))
+            for side, ((points, frame, _), places, maps) in enumerate(
+                zip(eyes, both.chunk(2), heat.chunk(2), strict=True)
+            )
+        ]
         patches = sample_affine(images, frames[2].to(images.dtype), MOUTH_SIZE)
         places = to_patch(landmarks[:, list(MOUTH_POINTS), :2], frames[2], MOUTH_SIZE)
-        found.append((MOUTH_POINTS, (self.mouth(patches, places), frames[2])))
-        return found
+        mouth, heat = self.mouth(patches, places)
+        return [*found, Part(MOUTH_POINTS, mouth, frames[2], heat, False)]
 
 
 def part_frames(landmarks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

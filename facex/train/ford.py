@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from facex.ford.motion import MotionNet
 from facex.ford.parsing import SIDE
+from facex.ford.refine import LandmarkRefiner
 from facex.models.int8 import load_state
+from facex.models.mini_ford import load_network
 from facex.train import augment
 from facex.train.arguments import faces_parser
 from facex.train.augment import mirror_permutation, to_float
@@ -26,6 +27,7 @@ from facex.train.detection import DetectionTask
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
 from facex.train.gaze import GazeTask
+from facex.train.heat_loss import heat_loss
 from facex.train.identity import IdentityTask
 from facex.train.parsing import ParsingTask
 from facex.train.refine import RefineTask
@@ -122,14 +124,10 @@ class MotionTask:
         blend_loss = (blend - batch["blend"]).abs().mean()
         nme = gap[..., :2].norm(dim=-1).mean()
         figures = {"nme": round(nme.item(), 4), "blend": round(blend_loss.item(), 4)}
-        cells = heat.shape[-1]
         chosen = list(model.config["keypoints"])  # type: ignore[index]
-        place = (batch["points"][:, chosen, :2] * (cells / 128)).long()
-        inside = ((place >= 0) & (place < cells)).all(-1)
-        cell = (place[..., 1] * cells + place[..., 0]).clamp(0, cells * cells - 1)
-        heat_loss = F.cross_entropy(heat.flatten(2)[inside], cell[inside], label_smoothing=0.02)
-        figures["heat"] = round(heat_loss.item(), 3)
-        return point_loss * 10 + blend_loss + heat_loss * 3, figures
+        places = heat_loss(heat, batch["points"][:, chosen, :2] / 128 - 0.5)
+        figures["heat"] = round(places.item(), 3)
+        return point_loss * 10 + blend_loss + places, figures
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Error on the aligned dev faces."""
@@ -151,15 +149,16 @@ class MotionTask:
 class ExpressionTask(MotionTask):
     """Only the blendshape head of a trained landmark network, on its own and the labels' points."""
 
-    def prepare(self, net: MotionNet) -> None:
-        """Read all faces once; everything but the head is frozen."""
+    def prepare(self, net: MotionNet, refiner: LandmarkRefiner | None = None) -> None:
+        """Read all faces once, as the product does; everything but the head is frozen."""
         net.requires_grad_(False)
         net.blendshapes.requires_grad_(True)
         chosen, found = np.concatenate([self.train, self.dev]), []
         with torch.inference_mode():
             for chunk in np.array_split(chosen, len(chosen) // 16):
                 faces = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
-                found.append(net.eval()(faces)[0])
+                points = net.eval()(faces)[0]
+                found.append(points if refiner is None else refiner(faces, points))
         self.read = torch.empty(len(self.cache.names), 478, 3)
         self.read[torch.from_numpy(chosen)] = torch.cat(found)
         shapes = net.blendshapes.normalise(torch.from_numpy(self.cache.points[self.train]))
@@ -205,6 +204,8 @@ def main() -> None:
     parser.add_argument(
         "--teachers", type=Path, help="networks that label pictures made on the fly"
     )
+    parser.add_argument("--motion", type=Path, help="landmarks that the second look corrects")
+    parser.add_argument("--refine", type=Path, help="second look before the expression is read")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -217,6 +218,8 @@ def main() -> None:
         task.judge_composites(args.teachers)
     if isinstance(task, GazeTask) and args.teachers:
         task.paint(args.teachers)
+    if isinstance(task, RefineTask) and args.motion:
+        task.follow(args.motion)
     model = task.model()
     if args.start:
         weights = load_state(args.start)
@@ -229,7 +232,7 @@ def main() -> None:
         # What was trained at another side goes on at this one.
         model.register_to_config(size=SIDE)
     if isinstance(task, ExpressionTask):
-        task.prepare(model)
+        task.prepare(model, args.refine and load_network(LandmarkRefiner, args.refine))
     config = LoopConfig(
         minutes=args.minutes,
         batch_size=args.batch_size,

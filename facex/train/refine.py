@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facex.ford.motion import MotionNet
 from facex.ford.refine import EYE_POINTS, EYE_SIZE, MOUTH_POINTS, MOUTH_SIZE, LandmarkRefiner
 from facex.ford.refine import to_patch as places_in
+from facex.models.mini_ford import load_network
 from facex.train import augment
 from facex.train.augment import mirror_permutation, to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
+from facex.train.heat_loss import heat_loss
 
 _PARTS: Final = (EYE_POINTS[0], EYE_POINTS[1], MOUTH_POINTS)
 _IRIS: Final = 16
@@ -23,16 +27,24 @@ _IRIS: Final = 16
 
 
 class RefineTask:
-    """Corrects labels that were moved, turned, scaled, opened and closed at random."""
+    """Corrects labels that were moved, turned, scaled, opened and closed at random.
+
+    With the network whose landmarks they stand for (:meth:`follow`) half of them are its own.
+    """
 
     def __init__(self, cache: FaceCache, seed: int) -> None:
         self.cache, self.rng = cache, np.random.default_rng(seed)
+        self.first: MotionNet | None = None
         self.train, self.dev = cache.select("train"), cache.select("dev")
         self.mirror = mirror_permutation(cache.points[self.train[:4000]])
 
     def model(self) -> LandmarkRefiner:
         """A new network."""
         return LandmarkRefiner()
+
+    def follow(self, motion: Path) -> None:
+        """Correct this network's landmarks, too."""
+        self.first = load_network(MotionNet, motion)
 
     def sample(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         """Picture, true landmarks and wrong landmarks."""
@@ -65,25 +77,29 @@ class RefineTask:
     def batch(self, size: int) -> Batch:
         """A random training batch."""
         parts = [self.sample(int(i)) for i in self.rng.choice(self.train, size)]
-        return {
-            "images": to_float([p[0] for p in parts]),
-            "points": torch.from_numpy(np.stack([p[1] for p in parts])).float(),
-            "wrong": torch.from_numpy(np.stack([p[2] for p in parts])).float(),
-        }
+        images = to_float([p[0] for p in parts])
+        wrong = torch.from_numpy(np.stack([p[2] for p in parts])).float()
+        if self.first is not None:
+            with torch.inference_mode():
+                wrong[::2] = self.first(images[::2])[0]
+        points = torch.from_numpy(np.stack([p[1] for p in parts])).float()
+        return {"images": images, "points": points, "wrong": wrong}
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Distance in the patches; irises count three times."""
+        """Distance in the patches, and where the heat maps are; irises count three times."""
         total, figures = torch.zeros(()), {}
         found = model.parts(batch["images"], batch["wrong"])  # type: ignore[operator]
-        for number, (points, (places, frame)) in enumerate(found):
-            size = MOUTH_SIZE if points == MOUTH_POINTS else EYE_SIZE
-            truth = places_in(batch["points"][:, list(points), :2], frame, size)
-            gap = (places - truth).norm(dim=-1)
-            weight = torch.ones(len(points))
-            if points != MOUTH_POINTS:
+        for name, part in zip(("right", "left", "mouth"), found, strict=True):
+            height, width = size = MOUTH_SIZE if part.points == MOUTH_POINTS else EYE_SIZE
+            points = batch["points"][:, list(part.points), :2]
+            truth = places_in(points, part.frame, size)
+            gap = (part.places - truth).norm(dim=-1)
+            weight = torch.ones(len(part.points))
+            if part.points != MOUTH_POINTS:
                 weight[_IRIS:] = 3.0
-            total = total + ((gap.square() + 1e-5).sqrt() * weight).mean()
-            name = ("right", "left", "mouth")[number]
+            seen = places_in(points, part.frame, size, flip=part.mirrored)
+            where = heat_loss(part.heat, seen / seen.new_tensor([2, 2 * height / width]))
+            total = total + ((gap.square() + 1e-5).sqrt() * weight).mean() * 10 + where * 0.3
             figures[name] = round(gap.mean().item(), 4)
         return total, figures
 
@@ -96,6 +112,8 @@ class RefineTask:
             images = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
             truth = torch.from_numpy(self.cache.points[chunk]).float()
             wrong = torch.from_numpy(np.stack([self._wrong(p) for p in truth.numpy()])).float()
+            if self.first is not None:
+                wrong = self.first(images)[0]
             after = model(images, wrong)
             pupils = (truth[:, 468] - truth[:, 473]).norm(dim=1)[:, None]
             for name, guess in (("before", wrong), ("after", after)):
