@@ -15,7 +15,7 @@ from torch import Tensor
 from facex.errors import OptionError
 from facex.ford.decompose import FORD
 from facex.fors.motion import (
-    expression_reader,
+    changes_of_expression,
     geometry_of,
     look_of,
     placed_eyes,
@@ -97,7 +97,7 @@ def prepare_face(
     reps = {name: face.representation for name, face in located.items()}
     size = target.representation.crop_size
     shapes = {name: geometry_of(rep) for name, rep in reps.items()}
-    result = result_geometry(plan.motion, shapes, expression_reader(ford))
+    result = result_geometry(plan.motion, shapes)
     inputs, present = token_inputs(plan, reps, result)
     if plan.motion.shape != TARGET and not plan.motion.turns_head:
         result = overturned(result, shapes[plan.motion.shape].rotation)
@@ -114,6 +114,7 @@ def prepare_face(
         _mask_in_crop(mask, target, size) if plan.by_mask else None,
         look_of(result, ford.provider("gaze")),
         portraits(plan, reps, ford),
+        changes_of_expression(result, shapes),
     )
     native = whole = assembler.assemble()
     reference = framing.middle(whole, size)

@@ -9,15 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.fors.complexion import bare_skin, skin_in_hair, through_glasses, tone_of, toned
+from facex.fors.complexion import SKIN, bare_skin, skin_in_hair, through_glasses, tone_of, toned
 from facex.fors.even_light import EvenLight
 from facex.fors.exposure import exposure_of
 from facex.fors.face_picture import FacePicture
+from facex.fors.fill import lit
 from facex.fors.morphology import resized
 from facex.fors.outline import without_ground
 from facex.fors.region_masks import Masks, face_of, head_of
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.veiled import NOTHING, Veiled, unveiled
+from facex.geometry.folds import fold_shade
 from facex.geometry.texture_map import scale_points
 from facex.recipes.plan import Plan
 from facex.recipes.values import TARGET
@@ -38,6 +40,7 @@ class Appearance:
         masks: of their regions.
         portraits: what is shown of pictures instead of themselves, ``(s, s, 3)`` in [0, 1] each.
         veiled: what hair hides of the face whose brows come.
+        expressions: by how much each picture's blendshapes ``(52,)`` change, of those that do.
 
     Attributes:
         colours: how each picture is brought into the target's light, once it was compared.
@@ -52,21 +55,25 @@ class Appearance:
         masks: Mapping[str, Masks],
         portraits: Mapping[str, Floats] | None = None,
         veiled: Veiled = NOTHING,
+        expressions: Mapping[str, Floats] | None = None,
     ) -> None:
         self.plan, self.pictures, self.masks = plan, pictures, masks
         self.veiled = veiled
+        self.expressions = dict(expressions or {})
         self.portraits = dict(portraits or {})
         self.colours: dict[str, ColourMap | None] = {}
         self.even = EvenLight()
         self.bare: Floats | None = None
         self._toned: Floats | None = None
         self._unveiled: dict[str, Floats] = {}
+        self._folds: dict[str, Floats] = {}
         self._outlined: dict[str, Floats] = {}
         self._between: dict[str, Floats] = {}
 
     def follow(self, other: Appearance) -> None:
         """Take over what was found of the same pictures at another resolution."""
         self.colours.update(other.colours)
+        self.expressions = other.expressions
         self.even.sides.update(other.even.sides)
         self.portraits = other.portraits
 
@@ -99,7 +106,22 @@ class Appearance:
             self._toned = toned(target.pixels, self.bare, masks, tone)
 
     def pixels(self, name: str) -> Floats:
-        """A picture's pixels, the target's with the complexion that they take on."""
+        """A picture's pixels, the target's with the complexion that they take on.
+
+        A face whose expression changes has the folds of the new one.
+        """
+        pixels = self._without_folds(name)
+        if name not in self.expressions or name in self.portraits:
+            return pixels
+        if name not in self._folds:
+            picture, masks = self.pictures[name], self.masks[name]
+            points = np.asarray(picture.landmarks, np.float64)
+            shade = fold_shade(points, self.expressions[name], picture.crop_size)
+            skin = np.clip(sum(masks[region] for region in SKIN), 0, 1)
+            self._folds[name] = resized(np.asarray(1 + (shade - 1) * skin), pixels.shape[0])
+        return lit(pixels, self._folds[name][..., None])
+
+    def _without_folds(self, name: str) -> Floats:
         if name == TARGET and self._toned is not None:
             return self._toned
         if name in self.portraits:

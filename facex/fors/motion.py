@@ -11,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facex.ford.decompose import FORD
 from facex.ford.extractor import Extractor
 from facex.ford.representation import FaceRepresentation, factor_inputs, region_input
 from facex.fors.eyes import Look
 from facex.fors.morphology import grow
 from facex.fors.region_masks import eye_openings
-from facex.geometry.aim import Reader, aim_expression
 from facex.geometry.drive import combine
 from facex.geometry.face_geometry import FaceGeometry
 from facex.geometry.features import with_features
+from facex.geometry.gaze import LOOK
 from facex.geometry.opening import match_opening
 from facex.geometry.sliders import Sliders
 from facex.recipes.plan import Motion, Plan
@@ -30,6 +29,8 @@ from facex.types import BLENDSHAPES, REGIONS, Factor, Region
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
+_SAME: Final = 1e-3
+"""Change of blendshapes that is none."""
 _LID: Final = 0.012
 """How far lids reach beyond the openings of the eyes, as a share of the side."""
 
@@ -53,15 +54,12 @@ def geometry_of(representation: FaceRepresentation) -> FaceGeometry:
     )
 
 
-def result_geometry(
-    motion: Motion, faces: Mapping[str, FaceGeometry], read: Reader | None = None
-) -> FaceGeometry:
+def result_geometry(motion: Motion, faces: Mapping[str, FaceGeometry]) -> FaceGeometry:
     """The mesh of the result.
 
     Args:
         motion: whose shape, pose, expression and gaze, and numbers on top.
         faces: geometry by picture, always with ``target``.
-        read: says what landmarks read as; an expression on another's face is aimed with it.
 
     Returns:
         The geometry in the target's crop; the target's own object when nothing was asked.
@@ -95,16 +93,28 @@ def result_geometry(
     result = with_features(shaped(motion.shape), donors)
     if motion.shape == motion.expression or motion.relative or motion.blendshapes:
         return result
-    if read is not None and motion.shape != TARGET:
-        result = aim_expression(result, result.expression, read)
     return match_opening(result, faces[motion.expression])
 
 
-def expression_reader(ford: FORD) -> Reader | None:
-    """What reads blendshapes from landmarks in a set of extractors, if anything does."""
-    net = getattr(ford.provider("expression"), "net", None)
-    head = getattr(net, "blendshapes", None)
-    return None if head is None else lambda points: head(points.float())
+def changes_of_expression(
+    result: FaceGeometry, faces: Mapping[str, FaceGeometry]
+) -> dict[str, Floats]:
+    """By how much each picture's blendshapes ``(52,)`` change, but for where eyes look.
+
+    Args:
+        result: geometry of the result.
+        faces: geometry by picture.
+
+    Returns:
+        Only of pictures whose expression changes.
+    """
+    found = {}
+    for name, face in faces.items():
+        change = (result.expression - face.expression)[0].detach().cpu().numpy().astype(np.float32)
+        change[list(LOOK)] = 0
+        if np.abs(change).max() > _SAME:
+            found[name] = change
+    return found
 
 
 def token_inputs(

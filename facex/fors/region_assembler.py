@@ -68,6 +68,7 @@ class RegionAssembler:
         look: where the eyes shall look; without, their irises are placed by geometry alone.
         portraits: what is shown of pictures instead of themselves, ``(s, s, 3)`` in [0, 1] each:
             drawn from their representations, when the plan asks for no reference.
+        expressions: by how much the blendshapes ``(52,)`` of each picture's face change.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class RegionAssembler:
         mask: Floats | None = None,
         look: Look | None = None,
         portraits: Mapping[str, Floats] | None = None,
+        expressions: Mapping[str, Floats] | None = None,
     ) -> None:
         self.pictures, self.mask = pictures, mask
         self.plan = plan = with_hat(plan, pictures)
@@ -89,7 +91,9 @@ class RegionAssembler:
         own = np.asarray(self.target.landmarks, np.float64)
         self.still = not moves or np.array_equal(self.result, own)
         self.masks, self.veiled, self.shaven = edit_masks(plan, pictures, lends=self._lends)
-        self.looks = looks = Appearance(plan, pictures, self.masks, portraits, self.veiled)
+        self.looks = looks = Appearance(
+            plan, pictures, self.masks, portraits, self.veiled, expressions
+        )
         self.features = FeaturePainter(
             plan, pictures, looks.pixels, looks.colours, self.result, self.still, look,
             self.veiled.eyes,

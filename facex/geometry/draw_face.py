@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facex.geometry.face_chart import face_chart
+from facex.geometry.face_chart import face_chart, looked_up
 from facex.geometry.light_texture import irradiance, surface_normals
 from facex.geometry.raster import draw, interpolate
 from facex.geometry.shape_model import bundled_mesh
 from facex.geometry.topology import POINT_COUNT, SURFACE_COUNT
 
 Floats = NDArray[np.float32]
-
-_ROW = 1024
 
 
 def draw_face(
@@ -39,7 +36,7 @@ def draw_face(
     image, shown = np.zeros((size * size, 3), np.float32), np.zeros(size * size, np.float32)
     place = (chart.at(drawing, mesh)[keep] - 0.5).astype(np.float32)
     # Square roots look about even, so that is where a texture is stretched.
-    root = _looked_up(np.sqrt(chart.picture(albedo)), place)
+    root = looked_up(np.sqrt(chart.picture(albedo)), place)
     normals = np.zeros((POINT_COUNT, 3), np.float32)
     normals[:SURFACE_COUNT] = surface_normals(torch.from_numpy(np.float32(points))[None])[0]
     normals[SURFACE_COUNT:, 2] = -1
@@ -50,18 +47,6 @@ def draw_face(
     pixels = drawing.pixels[keep]
     image[pixels], shown[pixels] = to_srgb(np.clip(root, 0, None) ** 2 * lit), 1
     return image.reshape(size, size, 3), shown.reshape(size, size)
-
-
-def _looked_up(texture: Floats, place: Floats) -> Floats:
-    """Colours (n, 3) of a texture at places (n, 2), by cubic interpolation."""
-    # OpenCV's pictures are at most 32,767 wide.
-    count = len(place)
-    rows = -(-count // _ROW)
-    padded = np.zeros((rows * _ROW, 2), np.float32)
-    padded[:count] = place
-    maps = padded.reshape(rows, _ROW, 2)
-    found = cv2.remap(texture, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found.reshape(-1, 3)[:count], np.float32)
 
 
 def to_srgb(linear: Floats) -> Floats:

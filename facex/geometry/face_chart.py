@@ -12,6 +12,7 @@ import functools
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ _AXIS: Final = 1.1
 """Depth of the cylinder's axis behind the pupils, in distances between the pupils."""
 _MARGIN: Final = 1.5
 """Texels left free around the face."""
+_ROW: Final = 1024
+"""Places in a row of a map: OpenCV's pictures are at most 32,767 wide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +130,14 @@ def unroll(mean: NDArray[np.float64]) -> NDArray[np.float64]:
     column = WIDTH / 2 + flat[:, 0] * (WIDTH / 2 - _MARGIN) / reach
     row = _MARGIN + (flat[:, 1] - low) * (HEIGHT - 2 * _MARGIN) / (high - low)
     return np.column_stack([column, row])
+
+
+def looked_up(texture: Floats, place: Floats) -> Floats:
+    """Values (n, C) of a texture (HEIGHT, WIDTH, C) at places (n, 2), by cubic interpolation."""
+    count = len(place)
+    rows = -(-count // _ROW)
+    padded = np.zeros((rows * _ROW, 2), np.float32)
+    padded[:count] = place
+    maps = padded.reshape(rows, _ROW, 2)
+    found = cv2.remap(texture, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(rows * _ROW, -1)[:count], np.float32)
