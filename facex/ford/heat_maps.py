@@ -8,12 +8,13 @@ loss per place what it does not learn from a regression of all places at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHARPEN = 10.0
+SHARPEN: Final = 10.0
 """Factor of the logits: sharp maps grow within few steps."""
 
 

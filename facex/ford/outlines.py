@@ -24,6 +24,7 @@ _SKIN, _NOSE, _RIGHT, _LEFT = (
 )
 
 _FINER: Final = 8
+"""Cells of a pixel's side in which it is told whether an eye is open there."""
 
 
 def mended_outlines(label: Labels, points: NDArray[np.floating]) -> Labels:

@@ -16,7 +16,7 @@ from facex.fors.face_picture import FacePicture
 from facex.fors.fill import lit
 from facex.fors.morphology import resized
 from facex.fors.outline import without_ground
-from facex.fors.region_masks import Masks, face_of, head_of
+from facex.fors.region_masks import Masks, face_of, head_of, together
 from facex.fors.relight import ColourMap, match_light
 from facex.fors.veiled import NOTHING, Veiled, unveiled
 from facex.geometry.folds import fold_shade
@@ -117,7 +117,7 @@ class Appearance:
             picture, masks = self.pictures[name], self.masks[name]
             points = np.asarray(picture.landmarks, np.float64)
             shade = fold_shade(points, self.expressions[name], picture.crop_size)
-            skin = np.clip(sum(masks[region] for region in SKIN), 0, 1)
+            skin = together(masks, SKIN)
             self._folds[name] = resized(np.asarray(1 + (shade - 1) * skin), pixels.shape[0])
         return lit(pixels, self._folds[name][..., None])
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facex.fors.face_picture import FacePicture
 from facex.fors.fill import lit, smooth_gain
 from facex.fors.morphology import resized
+from facex.fors.region_masks import together
 from facex.fors.relight import ColourMap
 from facex.types import Region
 
@@ -64,8 +65,7 @@ def bare_skin(masks: Mapping[Region, Floats], between: Floats, toned: frozenset[
 
 def toned(pixels: Floats, bare: Floats, masks: Mapping[Region, Floats], tone: ColourMap) -> Floats:
     """A picture ``(H, W, 3)`` with another complexion, on its face and where skin is bare."""
-    face = sum((masks[region] for region in SKIN), np.zeros_like(bare))
-    share = np.maximum(np.minimum(face, np.float32(1)), bare)
+    share = np.maximum(together(masks, SKIN), bare)
     if share.shape != pixels.shape[:2]:
         share = cv2.resize(share, (pixels.shape[1], pixels.shape[0]))
     moved = tone.apply(pixels)
@@ -91,7 +91,7 @@ def into_hair(
     size = len(skin)
     own, hair = (
         resized(np.asarray(np.minimum(part, 1), np.float32), size)
-        for part in (sum(masks[region] for region in SKIN), between)
+        for part in (together(masks, SKIN), between)
     )
     both = np.asarray(np.clip(skin, 0, 1) * (own > 0.95), np.float32)
     if not both.any():
@@ -128,7 +128,7 @@ def skin_in_hair(masks: Mapping[Region, Floats], picture: FacePicture) -> Floats
     """
     size = picture.crop_size
     hair = masks[Region.HAIR]
-    skin = np.minimum(sum((masks[region] for region in SKIN), np.zeros_like(hair)), 1)
+    skin = together(masks, SKIN)
     image = picture.pixels
     if image.shape[0] != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)

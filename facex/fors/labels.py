@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from facex.fors.face_picture import FacePicture
-from facex.fors.morphology import disc, pixel_places, resized
+from facex.fors.morphology import disc, pixel_places, resized, weighted_mean
 from facex.geometry.topology import EYES
 from facex.types import PARSING_CLASSES
 
@@ -190,7 +190,7 @@ def _ground_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDAr
         return parsing
     lab = cv2.cvtColor(np.ascontiguousarray(resized(picture.pixels, size)), cv2.COLOR_RGB2LAB)
     (hair, _), (ground, near) = (
-        _mean_around(lab, part, sigma * size) for part, sigma in zip(inner, _AROUND, strict=True)
+        weighted_mean(lab, part, sigma * size) for part, sigma in zip(inner, _AROUND, strict=True)
     )
     usual = np.median(lab[inner[0] > 0], axis=0)
     to_hair, to_ground = (
@@ -200,15 +200,6 @@ def _ground_is_no_hair(parsing: NDArray[np.uint8], picture: FacePicture) -> NDAr
     seen = (to_ground < _LIKE_GROUND[0] * to_hair) & (to_hair > _LIKE_GROUND[1]) & (near > _NEAR)
     wrong = cv2.morphologyEx(((parsing == _HAIR) & seen).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
     return np.where(wrong > 0, np.uint8(_GROUND), parsing)
-
-
-def _mean_around(
-    lab: NDArray[np.float32], where: NDArray[np.float32], sigma: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean colour of a part around each pixel, and how much of the part there is."""
-    share = cv2.GaussianBlur(where, (0, 0), sigma)
-    mean = cv2.GaussianBlur(lab * where[..., None], (0, 0), sigma) / (share[..., None] + 1e-4)
-    return mean, share
 
 
 def _beard_is_no_cloth(parsing: NDArray[np.uint8], picture: FacePicture) -> NDArray[np.uint8]:

@@ -52,15 +52,16 @@ def region_masks(picture: FacePicture) -> Masks:
 
 def head_of(masks: Mapping[Region, Floats]) -> Floats:
     """Where a picture shows the head, ``(S, S)`` in [0, 1]."""
-    return _together(masks, HEAD_REGIONS)
+    return together(masks, HEAD_REGIONS)
 
 
 def face_of(masks: Mapping[Region, Floats]) -> Floats:
     """Where a picture shows the face itself, ``(S, S)`` in [0, 1]."""
-    return _together(masks, FACE_REGIONS)
+    return together(masks, FACE_REGIONS)
 
 
-def _together(masks: Mapping[Region, Floats], regions: Iterable[Region]) -> Floats:
+def together(masks: Mapping[Region, Floats], regions: Iterable[Region]) -> Floats:
+    """Where a picture shows any of some regions, ``(S, S)`` in [0, 1]."""
     whole = sum((masks[region] for region in regions), np.zeros_like(masks[Region.SKIN]))
     return np.minimum(np.asarray(whole, np.float32), 1)
 

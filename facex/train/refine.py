@@ -111,8 +111,9 @@ class RefineTask:
         for chunk in np.array_split(self.dev, 24):
             images = to_float([np.asarray(self.cache.faces[i]) for i in chunk])
             truth = torch.from_numpy(self.cache.points[chunk]).float()
-            wrong = torch.from_numpy(np.stack([self._wrong(p) for p in truth.numpy()])).float()
-            if self.first is not None:
+            if self.first is None:
+                wrong = torch.from_numpy(np.stack([self._wrong(p) for p in truth.numpy()])).float()
+            else:
                 wrong = self.first(images)[0]
             after = model(images, wrong)
             pupils = (truth[:, 468] - truth[:, 473]).norm(dim=1)[:, None]
