@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facex.fors.eyes import Look, aim_eyes, paint_turned_eyes, recoloured_eyes, turned_irises
 from facex.fors.face_picture import FacePicture
-from facex.fors.lent_eyes import behind_glass, clear_eyes, lacks_eyes, with_irises_of
+from facex.fors.lent_eyes import behind_glass, clear_eyes, lacks_eyes, murky_eyes, with_irises_of
 from facex.fors.lids import shut_lids
 from facex.fors.mouth_edit import ShownMouth, clear_mouth, mend_mouth
 from facex.fors.region_masks import eye_openings
@@ -91,9 +91,10 @@ class FeaturePainter:
         swapped = name != TARGET and self.plan.pixels[Region.SKIN] == name
         if swapped and self._target_acts and not self.plan.motion.turns_eyes:
             target, points, _ = self._features(TARGET, size)
-            # Between lids that the source holds narrow and the target does not.
-            lacks = lacks_eyes(own, place) and not behind_glass(picture)
-            if lacks and clear_eyes(self.pictures[TARGET]):
+            # Between lids that the source holds narrow and the target does not, or in deep shade.
+            lender = self.pictures[TARGET]
+            lacks = lacks_eyes(own, place) or murky_eyes(picture, lender)
+            if lacks and not behind_glass(picture) and clear_eyes(lender):
                 target = with_irises_of(target, points, pixels, own)
                 turned, lent = paint_turned_eyes(turned, target, points, place, whole=True)
                 painted = np.maximum(painted, lent)

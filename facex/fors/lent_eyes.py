@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facex.fors.face_picture import FacePicture
+from facex.fors.morphology import resized
 from facex.geometry.band import filled
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import EYE_SHUT, eye_openness, iris_disc
@@ -30,6 +32,15 @@ _NARROW: Final = 0.27
 it came out murky."""
 _WIDER: Final = 1.2
 """Times by which the result's eye must be opened further than the source's."""
+_MURKY: Final = 0.42
+"""Brightness of a white, in that of the skin below the eye, under which it is shade and lashes."""
+_BRIGHTER: Final = 1.3
+"""Times by which the whites that are lent must be brighter then."""
+_RIM: Final = 1.18
+"""Radii of an iris within which there is no white."""
+_SKIN: Final = PARSING_CLASSES.index("skin")
+_BELOW: Final = (0.5, 0.25)
+"""How far below an eye its skin is looked at, and how far around, in widths of the eye."""
 _RING: Final = (0.45, 0.9)
 """Radii of an iris between which it has its colour."""
 _SEEN: Final = 0.12
@@ -68,6 +79,36 @@ def _opened(lids: Points) -> float:
 def behind_glass(picture: FacePicture) -> bool:
     """Whether lenses hide the eyes of a picture, so that eyes behind them would be new."""
     return any(seen.size and (seen == _GLASS).mean() > 1 - _CLEAR for _, seen in _eyes(picture))
+
+
+def murky_eyes(source: FacePicture, target: FacePicture) -> bool:
+    """Whether the whites of a source's eyes are dark, and those of a target are not."""
+    shown, lent = (_brightness_of_whites(picture) for picture in (source, target))
+    if shown is None or lent is None:
+        return False
+    return shown < _MURKY and lent > _BRIGHTER * shown
+
+
+def _brightness_of_whites(picture: FacePicture) -> float | None:
+    """Of both eyes, in that of the skin below them; None where either cannot be seen."""
+    size = picture.crop_size
+    points = np.asarray(picture.landmarks, np.float64)
+    image = cv2.cvtColor(resized(picture.pixels, size), cv2.COLOR_RGB2GRAY)
+    rows, columns = np.ogrid[:size, :size]
+    shares = []
+    for eye, iris in zip(EYES, IRISES, strict=True):
+        lids = points[list(eye), :2]
+        distance, _ = _from_iris(image, points, iris)
+        white = (filled(lids, size) > 0.5) & (distance > _RIM)
+        width = float(np.linalg.norm(lids[8] - lids[0]))
+        down = lids[9:].mean(0) - lids[1:8].mean(0)
+        down *= _BELOW[0] * width / max(float(np.linalg.norm(down)), 1e-3)
+        x, y = (lids[0] + lids[8]) / 2 + down
+        below = np.hypot(columns + 0.5 - x, rows + 0.5 - y) < _BELOW[1] * width
+        skin = below & (picture.parsing == _SKIN)
+        if white.any() and skin.any():
+            shares.append(float(image[white].mean() / max(image[skin].mean(), 1e-3)))
+    return float(np.mean(shares)) if shares else None
 
 
 def with_irises_of(picture: Floats, points: Points, other: Floats, other_points: Points) -> Floats:

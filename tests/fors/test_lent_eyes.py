@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from facex.fors.lent_eyes import behind_glass, lacks_eyes, with_irises_of
+from facex.fors.face_picture import FacePicture
+from facex.fors.lent_eyes import behind_glass, lacks_eyes, murky_eyes, with_irises_of
 from facex.geometry.topology import EYES, IRISES
 from facex.geometry.visibility import iris_disc
 from facex.types import PARSING_CLASSES
@@ -53,6 +56,21 @@ def test_lent_eyes_have_the_irises_of_the_source() -> None:
     np.testing.assert_allclose(found[y, x + round(0.65 * radius)], (0.3, 0.2, 0.2), atol=0.02)
     assert found[y, x].max() < 0.01
     np.testing.assert_array_equal(found[:40], blue[:40])
+
+
+def with_whites(brightness: float) -> FacePicture:
+    """A picture whose eyes are of one brightness, on skin of .7."""
+    picture = made_up.picture()
+    image = np.full((*picture.parsing.shape, 3), 0.7, np.float32)
+    image[np.isin(picture.parsing, EYE_CLASSES)] = brightness
+    return replace(picture, image=image)
+
+
+def test_whites_in_deep_shade_are_murky_unless_the_target_s_are_too() -> None:
+    dark, light = with_whites(0.15), with_whites(0.6)
+    assert murky_eyes(dark, light)
+    assert not murky_eyes(light, dark)
+    assert not murky_eyes(dark, dark)
 
 
 def test_no_eyes_are_lent_behind_dark_glasses() -> None:
