@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from facex.fors.beard import INNER, beardedness, drained
 from facex.fors.beard import LEAST as SURE_LEAST
-from facex.fors.fill import borrow, push_pull
+from facex.fors.fill import borrow, push_pull, textured
 from facex.fors.morphology import disc, grow, weighted_mean
 from facex.geometry.extend import ramp
 from facex.geometry.mouth import draw_mouth, mouth_grid, mouth_mask
@@ -242,17 +242,17 @@ def fill_rest(
 def _behind(target: Floats, ground: Floats, cloth: Floats | None) -> Floats:
     """The ground, continued behind a head: clothes and what is around them, each by itself."""
     if cloth is None:
-        return push_pull(target, ground)
+        return textured(target, ground)
     parts = [np.asarray(ground * part, np.float32) for part in (cloth, 1 - cloth)]
     if min(part.mean() for part in parts) < _SEEN:
-        return push_pull(target, ground)
+        return textured(target, ground)
     # Each place is what is nearest to it; but clothes do not rise above where they end.
     far = [cv2.distanceTransform(np.uint8(part < 0.5), cv2.DIST_L2, 5) for part in parts]
     size, nearer = len(target), np.asarray(far[0] < far[1], np.float32)
     rows = np.nonzero(parts[0] > 0)[0]
     nearer[: int(np.quantile(rows, _COLLAR))] = 0
     worn = cv2.GaussianBlur(nearer, (0, 0), _HEM * size)[..., None]
-    one, other = (push_pull(target, part) for part in parts)
+    one, other = (textured(target, part) for part in parts)
     return np.asarray(other + (one - other) * worn, np.float32)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facex.fors.fill import borrow, push_pull
+from facex.fors.fill import borrow, push_pull, textured
 from facex.fors.guess import Lender, fill_face, fill_rest, lend_skin
 from facex.fors.tears import fill_dark_glasses
 from facex.geometry.topology import RIGHT_EYE, region_polygon_mask
@@ -37,6 +37,20 @@ def test_known_pixels_stay_and_unknown_ones_do_not_matter(shape: tuple[int, int]
     assert np.array_equal(image, before)
     other = np.where(known[..., None] > 0, image, np.float32(1e3))
     assert np.array_equal(push_pull(other, known), filled)
+
+
+@pytest.mark.parametrize("rough", [0.0, 0.2])
+def test_a_hole_among_leaves_is_as_rough_as_they_are_and_one_in_a_wall_is_not(rough: float) -> None:
+    random = np.random.default_rng(3)
+    image = (0.5 + rough * (random.random((128, 128, 3)) - 0.5)).astype(np.float32)
+    # Somebody's ear beside it is no texture.
+    image[60:64, 36:38] = 0
+    known = np.ones((128, 128), np.float32)
+    known[40:90, 40:90] = 0
+    filled = textured(np.where(known[..., None] > 0, image, np.float32(1)), known)
+    assert np.array_equal(filled[known == 1], image[known == 1])
+    inside = filled[46:84, 46:84].std()
+    assert abs(inside - image[:30].std()) <= 0.3 * image[:30].std() + 0.01
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -95,3 +95,19 @@ def test_a_bright_wall_between_curls_is_no_hair(wall: float) -> None:
     inside = cv2.erode(hair.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     inside[curl] = False
     assert not (lost & inside).any()
+
+
+@pytest.mark.parametrize("around", ["cloth", "background"])
+def test_a_shoulder_among_clothes_is_no_hair(around: str) -> None:
+    """A lock before the ground may be one."""
+    size, hair, other = 256, PARSING_CLASSES.index("hair"), PARSING_CLASSES.index(around)
+    points = made_up.landmarks(size=size)
+    parsing = made_up.parsing(points, size)
+    top = int(points[[*EYES[0], *EYES[1]], 1].max()) + 10
+    lock = np.s_[top + 5 : top + 65, 44:60]
+    parsing[top:, :60] = other
+    parsing[top:, 60:80] = SKIN
+    parsing[lock] = hair
+    image = np.full((size, size, 3), 0.25, np.float32)
+    found = mended(parsing, FacePicture(image, points, parsing, size))
+    assert (found[lock] == (other if around == "cloth" else hair)).all()
