@@ -8,7 +8,6 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from facex.fors.morphology import weighted_mean
 
@@ -78,26 +77,45 @@ def textured(image: Floats, known: Floats) -> Floats:
     sure = known > _SURE
     if sure.all() or not sure.any():
         return smooth
-    size = max(known.shape)
-    far, nearest = ndimage.distance_transform_edt(~sure, return_indices=True)
-    depth = _DEPTH * size
+    depth = _DEPTH * max(known.shape)
+    far, nearest = _nearest(sure)
     # Forth and back within what is next to the edge.
     back = (depth - np.abs(far % (2 * depth) - depth)) / np.maximum(far, 1)
-    rows, columns = (
-        place + back * (place - np.arange(n).reshape(shape))
-        for place, n, shape in zip(nearest, known.shape, ((-1, 1), (1, -1)), strict=True)
-    )
-    solid = sure.astype(np.float32)
-    mean, _ = weighted_mean(image, solid, _ROUGH * size)
-    rough = (image - mean) * solid[..., None]
+    here = np.stack(np.meshgrid(*map(np.arange, known.shape[::-1])), -1)
+    places = nearest + back[..., None] * (nearest - here)
+    rough = (image - _mean(image, sure)) * sure[..., None]
+    near = sure & (cv2.distanceTransform(sure.astype(np.uint8), cv2.DIST_L2, 5) < 2 * depth)
     # What is there once, somebody's ear, is no texture.
-    most = _USUALLY * np.median(
-        np.abs(rough[sure & (ndimage.distance_transform_edt(sure) < 2 * depth)]), axis=0
-    )
+    most = _USUALLY * np.median(np.abs(rough[near]), axis=0)
     rough = np.clip(rough, -most, most)
-    places = columns.astype(np.float32), rows.astype(np.float32)
-    filled = np.clip(smooth + cv2.remap(rough, *places, cv2.INTER_LINEAR), 0, 1)
+    found = cv2.remap(rough, places.astype(np.float32), None, cv2.INTER_LINEAR)
+    filled = np.clip(smooth + found, 0, 1)
     return np.asarray(filled + (image - filled) * known[..., None], np.float32)
+
+
+def _nearest(known: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
+    """Distance to what is known ``(H, W)``, and its nearest place ``(H, W, 2)``: x and y."""
+    far, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    places = np.zeros((int(labels.max()) + 1, 2), np.int64)
+    places[labels[known]] = np.argwhere(known)[:, ::-1]
+    return np.asarray(far, np.float32), places[labels]
+
+
+def _mean(image: Floats, known: NDArray[np.bool_]) -> Floats:
+    """The smooth part of what is known of a picture ``(H, W, 3)``, found at a small size."""
+    height, width = known.shape
+    scale = min(1.0, _SMOOTH_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    weight = known.astype(np.float32)
+    seen, share = (
+        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        for part in (image * weight[..., None], weight)
+    )
+    small = seen / np.maximum(share, 1e-4)[..., None]
+    mean, _ = weighted_mean(small, share, _ROUGH * max(size))
+    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def borrow(
