@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from facex.frc.pipeline import EditCondition, FaceXPipeline, PipelineOutput
+from facex.frc.condition import EditCondition
+from facex.frc.pipeline import FaceXPipeline, PipelineOutput
 from facex.models.folder import load_model
 from facex.models.hub import resolve_model_folder
 from facex.train.arguments import faces_parser
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import PLACED, PLANS, Codes, SampleMaker
+from facex.train.samples import PLACED, PLANS, SampleMaker
 from facex.train.sheet import write_sheet
 
 

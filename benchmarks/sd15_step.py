@@ -34,8 +34,8 @@ from facex.ford.representation import TOKEN_INPUTS, region_input
 from facex.ford.sd15.clip_regions import RegionAdapter, build_clip
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base
+from facex.frc.condition import EditCondition
 from facex.frc.controller import FaceXController
-from facex.frc.pipeline import EditCondition
 from facex.train.sd15.freeze import freeze, table
 from facex.train.sd15.model import RegionEncoder, Sd15Model, save_memory
 from facex.types import REGIONS

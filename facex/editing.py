@@ -17,9 +17,10 @@ from facex.errors import Interrupted
 from facex.ford.decompose import FORD
 from facex.ford.representation import FaceRepresentation
 from facex.framing import CROP
+from facex.frc.condition import EditCondition
 from facex.frc.guidance import Guidance
 from facex.frc.native import correct_native, enlarge
-from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
+from facex.frc.pipeline import FaceXPipeline, StepCallback
 from facex.ground import draw_ground
 from facex.imaging.detail import enlarge_along
 from facex.imaging.paste import paste_back

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from facex.errors import Interrupted
-from facex.frc.pipeline import EditCondition, FaceXPipeline, StepCallback
+from facex.frc.condition import EditCondition
+from facex.frc.pipeline import FaceXPipeline, StepCallback
 from facex.imaging.detail import enlarge_along
 
 Pixels = NDArray[np.uint8]

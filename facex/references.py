@@ -28,7 +28,7 @@ from facex.fors.reference_image import ReferenceImage
 from facex.fors.region_assembler import RegionAssembler
 from facex.fors.resolution import follow, higher_resolution
 from facex.framing import Framing, framing_of
-from facex.frc.pipeline import EditCondition
+from facex.frc.condition import EditCondition
 from facex.geometry.overturn import overturned
 from facex.imaging.read import Photo
 from facex.imaging.warp import crop_image

@@ -20,7 +20,7 @@ from facex.evaluate.faces import FaceSet, Pixels
 from facex.evaluate.masks import hole_mask
 from facex.evaluate.protocols import Case, Protocol
 from facex.evaluate.store import folder_digest
-from facex.frc.pipeline import EditCondition
+from facex.frc.condition import EditCondition
 from facex.imaging.tensors import to_array, to_tensor
 from facex.locate import LocatedFace
 from facex.models.styles import style_names
@@ -254,7 +254,7 @@ class _Pictures:
 
 def _codes_of(located: Sequence[LocatedFace]) -> Any:
     from facex.ford.representation import FaceRepresentation
-    from facex.train.samples import Codes
+    from facex.train.codes import Codes
 
     rep = FaceRepresentation.cat([face.representation for face in located])
     names = (

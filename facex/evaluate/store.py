@@ -177,8 +177,8 @@ def code_digest() -> str:
 _DRAWING: Final = (
     "api.py", "beyond.py", "editing.py", "framing.py", "ground.py", "locate.py", "references.py",
     "types.py", "imaging", "ford", "geometry", "recipes", "fors", "frc", "models",
-    "train/samples.py", "train/style/filters.py", "evaluate/baselines.py", "evaluate/editor.py",
-    "evaluate/masks.py",
+    "train/codes.py", "train/samples.py", "train/style/filters.py", "evaluate/baselines.py",
+    "evaluate/editor.py", "evaluate/masks.py",
 )  # fmt: skip
 """Files and folders of the package by which :func:`code_digest` goes."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import drop_groups
 from facex.frc.anchor import anchor, drawn, known_cells
 from facex.frc.base import Base
+from facex.frc.condition import EditCondition
 from facex.frc.controller import FaceXController
 from facex.frc.fusion import edit_cells, fuse
 from facex.frc.guidance import Guidance
@@ -25,59 +26,6 @@ from facex.frc.native import as_it_was, compose, light_goes_on, settle, uncovere
 from facex.frc.spatial import SpatialFeatures
 
 StepCallback = Callable[["FaceXPipeline", int, int, dict[str, Tensor]], Any]
-
-
-@dataclass(frozen=True)
-class EditCondition:
-    """Everything that steers one batch of edits.
-
-    Attributes:
-        inputs: token inputs ``(B, n, D)`` by name.
-        present: ``(B,)`` bool by name; missing names are present.
-        reference: ``(B, 3, H, W)`` in [-1, 1].
-        known: ``(B, 1, H, W)`` in [0, 1], which of its pixels carry content.
-        edit: ``(B, 1, H, W)`` in [0, 1], which pixels of the result may change.
-        geometry: ``(B, 3, H, W)`` position map of the result's mesh in [-1, 1].
-        target: ``(B, 3, H, W)`` in [-1, 1], what stays outside the edit.
-    """
-
-    inputs: Mapping[str, Tensor]
-    present: Mapping[str, Tensor]
-    reference: Tensor
-    known: Tensor
-    edit: Tensor
-    geometry: Tensor
-    target: Tensor
-
-    def __len__(self) -> int:
-        return len(self.reference)
-
-    @classmethod
-    def cat(cls, conditions: Sequence[Self]) -> Self:
-        """One batch of several conditions with the same names."""
-        first = conditions[0]
-        images = {
-            name: torch.cat([getattr(c, name) for c in conditions])
-            for name in ("reference", "known", "edit", "geometry", "target")
-        }
-        return cls(
-            inputs={n: torch.cat([c.inputs[n] for c in conditions]) for n in first.inputs},
-            present={n: torch.cat([c.present[n] for c in conditions]) for n in first.present},
-            **images,
-        )
-
-    def to(self, device: torch.device) -> Self:
-        """The same condition on another device."""
-        images = {
-            name: getattr(self, name).to(device)
-            for name in ("reference", "known", "edit", "geometry", "target")
-        }
-        return replace(
-            self,
-            inputs={n: t.to(device) for n, t in self.inputs.items()},
-            present={n: t.to(device) for n, t in self.present.items()},
-            **images,
-        )
 
 
 class Answer(NamedTuple):

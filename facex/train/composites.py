@@ -26,16 +26,18 @@ from facex.api import FaceX
 from facex.editing import StepRunner, StepSettings
 from facex.ford.identity import align_for_identity
 from facex.fors.motion import geometry_of, result_geometry
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.condition import EditCondition
+from facex.frc.pipeline import FaceXPipeline
 from facex.locate import LocatedFace
 from facex.recipes.plan import Plan, plan_step
 from facex.recipes.schema import Step
 from facex.recipes.values import DRIVER, SOURCE, TARGET
 from facex.train.arguments import add_shards, faces_parser
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
 from facex.train.generator import condition_of
 from facex.train.make_cache import Teachers
-from facex.train.samples import PLACED, PLANS, Codes, Sample, SampleMaker
+from facex.train.samples import PLACED, PLANS, Sample, SampleMaker
 from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import TAKEN, Strangers
 

@@ -18,9 +18,9 @@ from facex.geometry.lids import BANDS, lid_grids
 from facex.geometry.means import write_means
 from facex.geometry.topology import EYES
 from facex.geometry.visibility import eye_openness
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
 from facex.train.fit_mouth import turned_away
-from facex.train.samples import Codes
 from facex.types import PARSING_CLASSES
 
 _SHUT: Final = 0.12

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from facex.geometry.means import write_means
 from facex.geometry.mouth import OPENNESS, mouth_grid
 from facex.geometry.pose import euler_from_rotation
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
-from facex.train.samples import Codes
 from facex.types import PARSING_CLASSES
 
 _BINS: Final = ((0.08, 0.16), (0.16, 0.26), (0.26, 0.4), (0.4, 0.65), (0.65, 1.2))

@@ -19,8 +19,8 @@ from torch import Tensor
 from facex.geometry.albedo import AlbedoModel, bare_face, measure, mirror_values
 from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
-from facex.train.samples import Codes
 
 _ROUNDS = 3
 _CHUNK = 64

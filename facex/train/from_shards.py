@@ -28,8 +28,8 @@ from facex.errors import EXIT_DONE, FaceXError, OptionError, OutputError
 from facex.ford.representation import EXTRACTED_FIELDS
 from facex.prepare.index import CARRIED
 from facex.prepare.read import PreparedFace, PreparedShards
+from facex.train.codes import SIZE
 from facex.train.encode_faces import KEEP_FLOAT32
-from facex.train.samples import SIZE
 
 COLUMNS: Final = ("name", "split", "terms", "scale", "pad", *CARRIED)
 """Of ``index.csv``: as other caches have them, and what is carried from the photos' own index."""

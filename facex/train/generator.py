@@ -14,14 +14,13 @@ import shutil
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from diffusers.training_utils import EMAModel
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -30,89 +29,20 @@ from facex.errors import OptionError
 from facex.fors.conditioner import Conditioner
 from facex.fors.representation_assembler import GROUPS
 from facex.frc.base import Base, mini_scheduler, mini_unet
+from facex.frc.condition import EditCondition
 from facex.frc.controller import FaceXController
 from facex.frc.native import correct_native, structure_trust
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_network
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
+from facex.train.generator_config import GeneratorConfig
 from facex.train.make_cache import Teachers
-from facex.train.samples import Codes, Sample, SampleMaker
+from facex.train.samples import Sample, SampleMaker
 from facex.train.sheet import write_sheet
 from facex.train.stored import StoredSamples
 from facex.train.windows import edit_windows
-
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-
-
-class GeneratorConfig(BaseModel):
-    """Everything that decides a run; saved with every checkpoint.
-
-    Attributes:
-        kind: names this trainer in a config file.
-        cache: folder of ``facex.train.make_cache``.
-        index: ``index.csv`` of the faces.
-        codes: file of ``facex.train.encode_faces``.
-        samples: folder of ``facex.train.stored`` to draw samples from, or None: each is made.
-        vae: folder of the autoencoder.
-        teachers: folder with the perceptual network, or None for no perceptual loss.
-        out: run folder.
-        start: model folder to begin from, or None for fresh weights.
-        minutes: wall-clock budget of this call.
-        max_steps: end of the whole run.
-        batch_size: samples a step and process.
-        accumulate: steps whose gradients are added up.
-        learning_rate: of AdamW, after 100 steps of warm-up.
-        weight_decay: of AdamW.
-        ema: decay of the averaged weights.
-        base_channels: widths of the base's stages.
-        layers_per_block: of the base.
-        drop_group: probability of dropping each factor group (for guidance).
-        drop_reference: probability of dropping the reference tokens.
-        full_noise: share of the samples that begin, as every edit does, from noise alone; the
-            others see a random level. Of few steps the first decides nearly everything.
-        perceptual_share: share of the batch that is decoded for LPIPS.
-        perceptual_window: side in pixels of the random window of the edit in which that is done,
-            or None for the whole picture.
-        perceptual_weight: weight of that loss.
-        outside_weight: weight of latent cells that may not change.
-        seed: of weights, noise and data.
-        workers: processes that make samples.
-        mixed_precision: as in accelerate.
-        save_minutes: time between checkpoints.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["generator"] = "generator"
-    cache: Path
-    index: Path
-    codes: Path
-    samples: Path | None = None
-    vae: Path
-    teachers: Path | None = None
-    out: Path
-    start: Path | None = None
-    minutes: PositiveFloat = 60.0
-    max_steps: PositiveInt = 10_000_000
-    batch_size: PositiveInt = 8
-    accumulate: PositiveInt = 1
-    learning_rate: PositiveFloat = 3e-4
-    weight_decay: NonNegativeFloat = 0.01
-    ema: Share = 0.999
-    base_channels: tuple[int, ...] = (128, 160, 160)
-    layers_per_block: int = 1
-    drop_group: Share = 0.08
-    drop_reference: Share = 0.05
-    full_noise: Share = 0.5
-    perceptual_share: Share = 1.0
-    perceptual_window: PositiveInt | None = None
-    perceptual_weight: float = 1.0
-    outside_weight: float = 0.1
-    seed: int = 0
-    workers: int = 1
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    save_minutes: float = 8.0
 
 
 class Samples(Dataset[Sample]):

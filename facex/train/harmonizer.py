@@ -31,7 +31,7 @@ from facex.frc.native import as_smooth_as_light
 from facex.models.mini_ford import load_network
 from facex.train.composites import Composites
 from facex.train.disharmony import disharmonize, features
-from facex.train.generator import Share
+from facex.train.generator_config import Share
 from facex.train.make_cache import Teachers
 from facex.train.sheet import write_sheet
 from facex.train.windows import cut

@@ -57,7 +57,8 @@ def train_command(config: Path, overrides: Mapping[str, Any]) -> Path:
 def _kind(kind: object, config: Path) -> tuple[type[BaseModel], Any]:
     """Config and trainer of a kind; of the others nothing is imported."""
     if kind == "generator":
-        from facex.train.generator import GeneratorConfig, GeneratorTrainer
+        from facex.train.generator import GeneratorTrainer
+        from facex.train.generator_config import GeneratorConfig
 
         return GeneratorConfig, GeneratorTrainer
     if kind == "harmonizer":

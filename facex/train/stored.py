@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from facex.train.arguments import add_shards, faces_parser
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
-from facex.train.samples import Codes, Sample, SampleMaker
+from facex.train.samples import Sample, SampleMaker
 from facex.train.shards import Row, Shards, pack, unpack, write_shards
 from facex.train.strangers import Strangers
 

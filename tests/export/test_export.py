@@ -25,8 +25,9 @@ from facex.export.onnx import _solve, export_stage
 from facex.export.stages import LAST_LOOKS, STAGES, Port, Stage, build_stages, presence_names
 from facex.export.write import MANIFEST, export_model
 from facex.ford.outlines import mended_outlines
+from facex.frc.condition import EditCondition
 from facex.frc.harmonizer import Harmonizer
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import LoadedModel, load_model
 from facex.models.hub import BUNDLED
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base, mini_scheduler, mini_unet
+from facex.frc.condition import EditCondition
 from facex.frc.controller import FaceXController
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.klt import KLTAutoencoder
 from tests import tiny
 

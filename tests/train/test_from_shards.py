@@ -21,9 +21,10 @@ from facex.prepare.options import PrepareOptions
 from facex.prepare.read import PreparedShards
 from facex.prepare.run import Engine, run
 from facex.prepare.sources import plan_jobs
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
 from facex.train.from_shards import convert, main
-from facex.train.samples import PLANS, Codes, SampleMaker
+from facex.train.samples import PLANS, SampleMaker
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 import facex
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
 from facex.train.generator import Samples
 from facex.train.holes import brushed_hole
-from facex.train.samples import PLANS, Codes, SampleMaker
+from facex.train.samples import PLANS, SampleMaker
 from facex.train.shards import SHARD, Shards, write_shard, write_shards
 from facex.train.stored import StoredSamples, row_of
 from facex.train.strangers import StrangerMaker, Strangers

@@ -22,10 +22,12 @@ from facex.frc.controller import FaceXController
 from facex.geometry.albedo import bundled_albedo
 from facex.models.klt import KLTAutoencoder
 from facex.models.styles import load_style, style_index, style_names
-from facex.train.generator import GeneratorConfig, GeneratorTrainer, Samples
+from facex.train.codes import Codes
+from facex.train.generator import GeneratorTrainer, Samples
+from facex.train.generator_config import GeneratorConfig
 from facex.train.holes import random_hole
 from facex.train.main import read_config, train_command
-from facex.train.samples import PLANS, Codes, SampleMaker
+from facex.train.samples import PLANS, SampleMaker
 from facex.train.style.trainer import StyleConfig, StyleTrainer
 from facex.types import REGIONS
 from tests.fors import made_up

@@ -19,8 +19,9 @@ from facex.ford.sd15.align import normalise, resize
 from facex.ford.sd15.clip_regions import CLIP_MEAN, CLIP_STD, RegionAdapter, load_clip, pool_regions
 from facex.fors.conditioner import Conditioner
 from facex.frc.base import Base
+from facex.frc.condition import EditCondition
 from facex.frc.controller import FaceXController
-from facex.frc.pipeline import EditCondition, FaceXPipeline
+from facex.frc.pipeline import FaceXPipeline
 from facex.models.folder import ModelIndex, load_scheduler, read_index
 from facex.models.mini_ford import load_network
 from facex.train.sd15.config import Sd15Config

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from facex.geometry.texture_map import render_position_map
 from facex.train import augment
+from facex.train.codes import SIZE, Codes
 from facex.train.facecache import FaceCache
-from facex.train.samples import SIZE, Codes
 from facex.train.style.filters import Filter
 
 Floats = NDArray[np.float32]

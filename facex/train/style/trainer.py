@@ -34,10 +34,11 @@ from facex.models.folder import load_scheduler
 from facex.models.klt import KLTAutoencoder
 from facex.models.mini_ford import load_network
 from facex.models.styles import INDEX_NAME, LOW_RANK_FILE, STYLES, StyleIndex, product
+from facex.train.codes import Codes
 from facex.train.facecache import FaceCache
-from facex.train.generator import Share, condition_of
+from facex.train.generator import condition_of
+from facex.train.generator_config import Share
 from facex.train.make_cache import Teachers
-from facex.train.samples import Codes
 from facex.train.sheet import write_sheet
 from facex.train.style.filters import FILTERS
 from facex.train.style.samples import StyleSamples
