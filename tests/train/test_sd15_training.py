@@ -161,7 +161,8 @@ def test_killed_and_resumed_is_bit_identical(
     model: Path, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     settings = config(model, data, tmp_path / "run", save_steps=1)
-    step = random.SystemRandom().randint(1, 3)
+    # A run that is killed later may end first.
+    step = random.SystemRandom().randint(1, 2)
     process = multiprocessing.get_context("fork").Process(target=_train, args=(settings,))
     process.start()
     while process.is_alive() and not (settings.out / f"step-{step:08d}").is_dir():
