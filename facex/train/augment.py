@@ -161,16 +161,6 @@ def random_lock(
     return np.clip(image + (moved - image) * soft, 0, 255).astype(np.uint8), strands > 0
 
 
-def mirror_permutation(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which landmark each one becomes in a mirrored picture, from the mean of many shapes."""
-    from scipy.optimize import linear_sum_assignment
-
-    mean = points.mean(0)[:, :2]
-    mean = mean - mean.mean(0)
-    cost = ((mean[:, None] * np.array([-1, 1]) - mean[None]) ** 2).sum(-1)
-    return np.asarray(linear_sum_assignment(cost)[1])
-
-
 def to_float(images: list[NDArray[np.uint8]]) -> Tensor:
     """Stack HxWx3 uint8 pictures to ``(B, 3, H, W)`` in [-1, 1]."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

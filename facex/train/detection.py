@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facex.detect.net import STRIDES, DetectorNet, decode
+from facex.geometry.shape_model import bundled
 from facex.train import augment
 from facex.train.augment import to_float
 from facex.train.distill import Batch
@@ -61,7 +62,7 @@ class DetectionTask:
         self.train, dev = cache.select("train"), cache.select("dev")
         self.dev = dev[:: max(1, len(dev) // 240)]
         self.pool = self.train
-        self.mirror = augment.mirror_permutation(cache.points[self.train[:4000]])
+        self.mirror = bundled().mirror.numpy()
         self.masks = self._masks()
         self.grounds = _photos_without_faces()
 

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from facex.ford.motion import MotionNet
 from facex.ford.parsing import SIDE
 from facex.ford.refine import LandmarkRefiner
+from facex.geometry.shape_model import bundled
 from facex.models.int8 import load_state
 from facex.models.mini_ford import load_network
 from facex.train import augment
 from facex.train.arguments import faces_parser
-from facex.train.augment import mirror_permutation, to_float
+from facex.train.augment import to_float
 from facex.train.detection import DetectionTask
 from facex.train.distill import Batch, LoopConfig, train_loop
 from facex.train.facecache import FaceCache
@@ -58,7 +59,7 @@ class MotionTask:
     def __init__(self, cache: FaceCache, seed: int) -> None:
         self.cache, self.rng = cache, np.random.default_rng(seed)
         self.train, self.dev = cache.select("train"), cache.select("dev")
-        self.mirror = mirror_permutation(cache.points[self.train[:4000]])
+        self.mirror = bundled().mirror.numpy()
         self.swap = blendshape_mirror()
 
     def model(self) -> MotionNet:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from facex.ford.motion import MotionNet
 from facex.ford.refine import EYE_POINTS, EYE_SIZE, MOUTH_POINTS, MOUTH_SIZE, LandmarkRefiner
 from facex.ford.refine import to_patch as places_in
+from facex.geometry.shape_model import bundled
 from facex.models.mini_ford import load_network
 from facex.train import augment
-from facex.train.augment import mirror_permutation, to_float
+from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
 from facex.train.heat_loss import heat_loss
@@ -36,7 +37,7 @@ class RefineTask:
         self.cache, self.rng = cache, np.random.default_rng(seed)
         self.first: MotionNet | None = None
         self.train, self.dev = cache.select("train"), cache.select("dev")
-        self.mirror = mirror_permutation(cache.points[self.train[:4000]])
+        self.mirror = bundled().mirror.numpy()
 
     def model(self) -> LandmarkRefiner:
         """A new network."""
