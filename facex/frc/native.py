@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facex.imaging.colour import LUMA
+
 
 def correct_native(
     reference: Tensor, known: Tensor, decoded: Tensor, redecoded: Tensor, kappa: Tensor
@@ -222,7 +224,7 @@ def keep_tint(decoded: Tensor, redecoded: Tensor, known: Tensor) -> Tensor:
         ``(B, 3, S, S)``, the answer; equal to ``decoded`` where nothing is known.
     """
     change = decoded - redecoded
-    luma = (change * change.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    luma = (change * change.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
     return decoded - (change - luma) * (_KEPT_TINT * known)
 
 
@@ -294,8 +296,6 @@ _FOREHEAD = 0.3
 """How far above the mesh a bare head reaches, as a share of the side."""
 _DARKEST, _BRIGHTER = 0.1, 1.25
 """Of a mean brightness, 0 to 2, that a pixel's is compared with; and the most that it counts."""
-_LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601."""
 _KEPT_TINT = 0.85
 
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.imaging.colour import LUMA
+
 Floats = NDArray[np.float32]
 
-_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
-"""Rec. 601."""
 _RADIUS: Final = 2
 """Half width, in pixels of the drawing, of the window in which it follows the photo."""
 _CALM: Final = 2e-3
@@ -38,7 +38,8 @@ def enlarge_along(drawing: Floats, small: Floats, photo: Floats) -> Floats:
     height, width = photo.shape[:2]
     if drawing.shape[:2] == (height, width):
         return drawing
-    guide, fine = small @ _LUMA, photo @ _LUMA
+    luma = np.array(LUMA, np.float32)
+    guide, fine = small @ luma, photo @ luma
     mean = _mean(guide)
     spread = np.maximum(_mean(guide * guide) - mean * mean, 0)
     shared = _mean(drawing * guide[..., None]) - _mean(drawing) * mean[..., None]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from facex.imaging.colour import LUMA
 from facex.safety import ecc
 
 Image = npt.NDArray[np.uint8]
@@ -87,8 +88,7 @@ def _shuffled(length: int, purpose: str) -> npt.NDArray[np.int64]:
 
 def luma_of(rgb: Image) -> Plane:
     """Return the brightness (BT.601, as in JPEG) of ``(H, W, 3)`` uint8, 0 to 255."""
-    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    luma: Plane = rgb.astype(np.float32) @ weights
+    luma: Plane = rgb.astype(np.float32) @ np.array(LUMA, dtype=np.float32)
     return luma
 
 

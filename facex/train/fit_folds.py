@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from facex.geometry.face_chart import HEIGHT, WIDTH, face_chart
 from facex.geometry.topology import EYES, LEFT_BROW, LIPS_OUTER, RIGHT_BROW
+from facex.imaging.colour import LUMA
 from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
@@ -89,7 +90,7 @@ def shade_of(cache: FaceCache, face: int) -> Floats:
     """Logarithm of brightness ``(M,)`` at the chart's texels, without what is smooth."""
     chart = face_chart()
     image = to_float([np.asarray(cache.faces[face])]) / 2 + 0.5
-    grey = (image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    grey = (image * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
     seen = chart.sample(grey, torch.from_numpy(cache.points[face])[None])[0, :, 0].numpy()
     value = np.log(seen + _DARKEST)
     return np.asarray(value - _blurred(value, _LIGHT), np.float32)
