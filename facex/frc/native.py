@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facex.imaging.colour import LUMA
+from facex.imaging.luma import LUMA
 
 
 def correct_native(

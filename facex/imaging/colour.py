@@ -28,8 +28,6 @@ class ColourFunction(Protocol):
     def __call__(self, colours: NDArray[Any]) -> NDArray[np.float32]: ...
 
 
-LUMA: Final = (0.299, 0.587, 0.114)
-"""How bright red, green and blue of sRGB count, by Rec. 601, as in JPEG."""
 _XYZ_FROM_LINEAR: Final = (
     (0.4123907993, 0.3575843394, 0.1804807884),
     (0.2126390059, 0.7151686788, 0.0721923154),

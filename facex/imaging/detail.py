@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facex.imaging.colour import LUMA
+from facex.imaging.luma import LUMA
 
 Floats = NDArray[np.float32]
 

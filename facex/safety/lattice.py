@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from facex.imaging.colour import LUMA
+from facex.imaging.luma import LUMA
 from facex.safety import ecc
 
 Image = npt.NDArray[np.uint8]

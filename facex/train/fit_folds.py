@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from facex.geometry.face_chart import HEIGHT, WIDTH, face_chart
 from facex.geometry.topology import EYES, LEFT_BROW, LIPS_OUTER, RIGHT_BROW
-from facex.imaging.colour import LUMA
+from facex.imaging.luma import LUMA
 from facex.train.arguments import faces_parser
 from facex.train.augment import to_float
 from facex.train.facecache import FaceCache
