@@ -77,7 +77,7 @@ def textured(image: Floats, known: Floats) -> Floats:
     sure = known > _SURE
     if sure.all() or not sure.any():
         return smooth
-    depth = _DEPTH * max(known.shape)
+    depth = max(_DEPTH * max(known.shape), 1.0)
     far, nearest = _nearest(sure)
     # Forth and back within what is next to the edge.
     back = (depth - np.abs(far % (2 * depth) - depth)) / np.maximum(far, 1)
