@@ -32,7 +32,7 @@ _NARROW: Final = 0.27
 it came out murky."""
 _WIDER: Final = 1.2
 """Times by which the result's eye must be opened further than the source's."""
-_MURKY: Final = 0.42
+_MURKY: Final = 0.35
 """Brightness of a white, in that of the skin below the eye, under which it is shade and lashes."""
 _BRIGHTER: Final = 1.3
 """Times by which the whites that are lent must be brighter then."""
