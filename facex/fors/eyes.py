@@ -31,7 +31,7 @@ Points = NDArray[np.float64]
 
 _RINGS, _SPOKES = 24, 96
 """Samples of the iris along the radius and around."""
-_RIM: Final = 1.18
+IRIS_RIM: Final = 1.18
 """Radii of the iris up to which its disc is taken, with the dark ring around it."""
 _LID_SHADE: Final = 0.3
 """How much darker the iris is right under the upper lid."""
@@ -239,7 +239,7 @@ def _eye(
     # The white: everything between the lids that is no iris, carried on under the iris.
     v, u = np.mgrid[: source.shape[0], : source.shape[1]].astype(np.float32) + 0.5
     distance = np.hypot(u - own[0], v - own[1]) / own_radius
-    white = opening * np.clip((distance - _RIM) / 0.15, 0, 1)
+    white = opening * np.clip((distance - IRIS_RIM) / 0.15, 0, 1)
     if white.sum() < 0.06 * opening.sum() or opening.sum() < 12:
         return None
     near = box_about(lids, source.shape, margin=0.6)
@@ -263,7 +263,7 @@ def _eye(
     disc = cv2.remap(
         np.concatenate([polar, polar[:, :1]], 1),
         (angle / (2 * np.pi) * _SPOKES).astype(np.float32),
-        (far / _RIM * _RINGS - 0.5).astype(np.float32),
+        (far / IRIS_RIM * _RINGS - 0.5).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -271,7 +271,7 @@ def _eye(
     depth = np.clip((y - upper) / max(float(np.ptp(place[:, 1])), 1e-3), 0, 1)
     disc = disc * (1 - _LID_SHADE * np.clip(1 - depth / 0.45, 0, 1))[..., None]
     edge = max(0.1, 0.9 / radius)
-    alpha = np.clip((_RIM - far) / edge, 0, 1)
+    alpha = np.clip((IRIS_RIM - far) / edge, 0, 1)
     alpha = (alpha * alpha * (3 - 2 * alpha))[..., None]
     eyeball = eyeball + (disc - eyeball) * alpha
     # A small turn changes little, and then the warp is sharper.
@@ -286,7 +286,7 @@ def _amount(moved: float) -> float:
 
 def _iris_texture(source: Floats, opening: Floats, centre: Points, radius: float) -> Floats:
     """The iris by radius and angle ``(rings, spokes, 3)``; what lids cover comes from elsewhere."""
-    ring = (np.arange(_RINGS, dtype=np.float32) + 0.5) / _RINGS * _RIM * radius
+    ring = (np.arange(_RINGS, dtype=np.float32) + 0.5) / _RINGS * IRIS_RIM * radius
     turn = np.arange(_SPOKES, dtype=np.float32) / _SPOKES * 2 * np.pi
     map_x = centre[0] + ring[:, None] * np.cos(turn) - 0.5
     map_y = centre[1] + ring[:, None] * np.sin(turn) - 0.5

@@ -93,8 +93,8 @@ class FeaturePainter:
             target, points, _ = self._features(TARGET, size)
             # Between lids that the source holds narrow and the target does not, or in deep shade.
             lender = self.pictures[TARGET]
-            lacks = lacks_eyes(own, place) or murky_eyes(picture, lender)
-            if lacks and not behind_glass(picture) and clear_eyes(lender):
+            can = clear_eyes(lender) and not behind_glass(picture)
+            if can and (lacks_eyes(own, place) or murky_eyes(picture, lender)):
                 target = with_irises_of(target, points, pixels, own)
                 turned, lent = paint_turned_eyes(turned, target, points, place, whole=True)
                 painted = np.maximum(painted, lent)

@@ -94,7 +94,10 @@ def textured(image: Floats, known: Floats) -> Floats:
 
 
 def _nearest(known: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
-    """Distance to what is known ``(H, W)``, and its nearest place ``(H, W, 2)``: x and y."""
+    """Distance to what is known ``(H, W)``, and its nearest place ``(H, W, 2)``: x and y.
+
+    SciPy's is exact and many times slower, at the size of a photo.
+    """
     far, labels = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -105,17 +108,10 @@ def _nearest(known: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
 
 def _mean(image: Floats, known: NDArray[np.bool_]) -> Floats:
     """The smooth part of what is known of a picture ``(H, W, 3)``, found at a small size."""
-    height, width = known.shape
-    scale = min(1.0, _SMOOTH_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    weight = known.astype(np.float32)
-    seen, share = (
-        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        for part in (image * weight[..., None], weight)
-    )
-    small = seen / np.maximum(share, 1e-4)[..., None]
-    mean, _ = weighted_mean(small, share, _ROUGH * max(size))
-    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR))
+    whole = known.astype(np.float32)
+    weight, small = _small(whole, image)
+    mean, _ = weighted_mean(small, weight, _ROUGH * max(weight.shape))
+    return _as_large_as(whole, mean)
 
 
 def borrow(
@@ -191,22 +187,31 @@ def smooth_gain(image: Floats, lender: Floats, both: Floats) -> Floats:
     Returns:
         ``(H, W, 3)``, for :func:`lit`.
     """
-    height, width = both.shape
-    scale = _SMOOTH_SIDE / max(height, width)
-    weight = both
-    if scale < 1:
-        # What is smooth needs no pixels.
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        weight = np.asarray(cv2.resize(both, size, interpolation=cv2.INTER_AREA), np.float32)
-        image, lender = (
-            cv2.resize(x * both[..., None], size, interpolation=cv2.INTER_AREA)
-            / np.maximum(weight, 1e-4)[..., None]
-            for x in (image, lender)
-        )
+    weight, image, lender = _small(both, image, lender)
     gain = np.exp(2 * _smooth_difference(_tones(image), _tones(lender), weight))
-    if scale < 1:
-        gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(gain, np.float32)
+    return _as_large_as(both, gain)
+
+
+def _small(weight: Floats, *images: Floats) -> tuple[Floats, ...]:
+    """A weight ``(H, W)`` and the pictures that it weighs, at a size that smooth things need."""
+    height, width = weight.shape
+    scale = _SMOOTH_SIDE / max(height, width)
+    if scale >= 1:
+        return weight, *images
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    less = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
+    return less, *(
+        cv2.resize(image * weight[..., None], size, interpolation=cv2.INTER_AREA)
+        / np.maximum(less, 1e-4)[..., None]
+        for image in images
+    )
+
+
+def _as_large_as(weight: Floats, small: Floats) -> Floats:
+    """What was found at the size of :func:`_small`, at that of the weight."""
+    if small.shape[:2] != weight.shape:
+        small = cv2.resize(small, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(small, np.float32)
 
 
 def lit(picture: Floats, gain: Floats) -> Floats:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facex.fors.eyes import IRIS_RIM
 from facex.fors.face_picture import FacePicture
 from facex.fors.morphology import resized
 from facex.geometry.band import filled
@@ -36,8 +37,6 @@ _MURKY: Final = 0.35
 """Brightness of a white, in that of the skin below the eye, under which it is shade and lashes."""
 _BRIGHTER: Final = 1.3
 """Times by which the whites that are lent must be brighter then."""
-_RIM: Final = 1.18
-"""Radii of an iris within which there is no white."""
 _SKIN: Final = PARSING_CLASSES.index("skin")
 _BELOW: Final = (0.5, 0.25)
 """How far below an eye its skin is looked at, and how far around, in widths of the eye."""
@@ -83,10 +82,11 @@ def behind_glass(picture: FacePicture) -> bool:
 
 def murky_eyes(source: FacePicture, target: FacePicture) -> bool:
     """Whether the whites of a source's eyes are dark, and those of a target are not."""
-    shown, lent = (_brightness_of_whites(picture) for picture in (source, target))
-    if shown is None or lent is None:
+    shown = _brightness_of_whites(source)
+    if shown is None or shown >= _MURKY:
         return False
-    return shown < _MURKY and lent > _BRIGHTER * shown
+    lent = _brightness_of_whites(target)
+    return lent is not None and lent > _BRIGHTER * shown
 
 
 def _brightness_of_whites(picture: FacePicture) -> float | None:
@@ -99,7 +99,7 @@ def _brightness_of_whites(picture: FacePicture) -> float | None:
     for eye, iris in zip(EYES, IRISES, strict=True):
         lids = points[list(eye), :2]
         distance, _ = _from_iris(image, points, iris)
-        white = (filled(lids, size) > 0.5) & (distance > _RIM)
+        white = (filled(lids, size) > 0.5) & (distance > IRIS_RIM)
         width = float(np.linalg.norm(lids[8] - lids[0]))
         down = lids[9:].mean(0) - lids[1:8].mean(0)
         down *= _BELOW[0] * width / max(float(np.linalg.norm(down)), 1e-3)

@@ -205,7 +205,6 @@ def main() -> None:
     parser.add_argument(
         "--teachers", type=Path, help="networks that label pictures made on the fly"
     )
-    parser.add_argument("--strangers", type=Path, help="photos with strangers' eyes, for gaze")
     parser.add_argument("--motion", type=Path, help="landmarks that the second look corrects")
     parser.add_argument("--refine", type=Path, help="second look before the expression is read")
     parser.add_argument("--minutes", type=float, default=20.0)
@@ -220,8 +219,6 @@ def main() -> None:
         task.judge_composites(args.teachers)
     if isinstance(task, GazeTask) and args.teachers:
         task.paint(args.teachers)
-        if args.strangers:
-            task.meet(args.strangers)
     if isinstance(task, RefineTask) and args.motion:
         task.follow(args.motion)
     model = task.model()

@@ -2,9 +2,7 @@
 """The gaze network's task: eyes of photos, and eyes that an edit has painted.
 
 Placed eyes are aimed by this network (``facex.fors.eyes``), so it must read those as its teacher
-does: half of the faces get their eyes turned at random, others show the eyes of strangers, whom
-they were given by whole edits (``facex.train.strangers``), and the teacher labels what is seen
-then.
+does: half of the faces get their eyes turned at random, and the teacher labels what is seen then.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facex.errors import OptionError
 from facex.ford.gaze import GazeNet, eye_patches, head_angles
 from facex.fors.eyes import paint_turned_eyes, turned_irises
 from facex.train import augment
@@ -26,14 +23,9 @@ from facex.train.augment import to_float
 from facex.train.distill import Batch
 from facex.train.facecache import FaceCache
 from facex.train.make_cache import Teachers, gaze
-from facex.train.shards import Shards
 
 _PAINTED: Final = 0.5
 """Share of faces with painted eyes."""
-_STRANGERS: Final = 0.5
-"""Share of photos that show a stranger's face, where there are such."""
-_HELD: Final = 192
-"""Of those, the last that are made, which only measure."""
 _TURN: Final = 0.25
 """Deviation of their turn, radians."""
 _FURTHEST: Final = 0.5
@@ -53,7 +45,6 @@ class GazeTask:
         self.cache, self.rng = cache, np.random.default_rng(seed)
         self.train, self.dev = cache.select("train"), cache.select("dev")
         self.teachers: Teachers | None = None
-        self.strangers: Shards | None = None
         labels = cache.folder / "gaze.npz"
         if labels.is_file():
             with np.load(labels) as file:
@@ -67,21 +58,6 @@ class GazeTask:
             images, points = self._faces(chunk)
             self.gaze[chunk] = self._read(images, points)
 
-    def meet(self, strangers: Path) -> None:
-        """Show faces of strangers in photos, too; needs :meth:`paint`.
-
-        Args:
-            strangers: folder of ``facex.train.strangers``.
-
-        Raises:
-            OptionError: there are too few of them to measure some.
-        """
-        self.strangers = Shards(strangers)
-        if len(self.strangers) <= _HELD:
-            raise OptionError(
-                f"{strangers} holds {len(self.strangers)} photos; more than {_HELD} are needed"
-            )
-
     def model(self) -> GazeNet:
         """A new network."""
         return GazeNet()
@@ -90,21 +66,11 @@ class GazeTask:
         faces = [np.asarray(self.cache.faces[i]) for i in chosen]
         return faces, torch.from_numpy(self.cache.points[chosen]).float()
 
-    def _strangers(self, chosen: NDArray[np.int64]) -> tuple[list[NDArray[np.uint8]], Tensor]:
-        assert self.strangers is not None
-        faces = [self.strangers.pictures(int(i)) for i in chosen]
-        return faces, torch.from_numpy(self.strangers.values("landmarks", chosen)).float()
-
     @torch.inference_mode()
     def _read(self, images: list[NDArray[np.uint8]], points: Tensor) -> NDArray[np.float32]:
         assert self.teachers is not None
         found, _ = gaze((to_float(images) + 1) / 2, points, self.teachers)
         return np.asarray(found.numpy(), np.float32)
-
-    def _known(self, count: int) -> NDArray[np.int64]:
-        """Random strangers of those that are not held back."""
-        assert self.strangers is not None
-        return self.rng.integers(len(self.strangers) - _HELD, size=count)
 
     def _turned(self, image: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
         turn = np.clip(self.rng.normal(0, _TURN, 2), -_FURTHEST, _FURTHEST).astype(np.float32)
@@ -119,10 +85,7 @@ class GazeTask:
         images, points = self._faces(chosen)
         labels = self.gaze[chosen]
         if self.teachers is not None:
-            strange = self.rng.random(size) < (_STRANGERS if self.strangers is not None else 0)
-            for i in np.flatnonzero(strange):
-                (images[i],), points[i : i + 1] = self._strangers(self._known(1))
-            for i in np.flatnonzero(~strange & (self.rng.random(size) < _PAINTED)):
+            for i in np.flatnonzero(self.rng.random(size) < _PAINTED):
                 images[i] = self._turned(images[i], points[i].double().numpy())
             labels = self._read(images, points)
         points = points + torch.from_numpy(self.rng.normal(0, _JITTER, points.shape)).float()
@@ -147,21 +110,11 @@ class GazeTask:
         }
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Mean angle between the mean of both eyes and the teacher, of strangers' eyes likewise."""
-
-        def error(
-            faces: list[NDArray[np.uint8]], points: Tensor, truth: NDArray[np.float32]
-        ) -> Tensor:
+        """Mean angle between the mean of both eyes and the teacher."""
+        found = []
+        for chunk in np.array_split(self.dev, 24):
+            faces, points = self._faces(chunk)
             patches, _ = eye_patches(to_float(faces), points)
-            gap = model(patches, head_angles(points)).mean(1) - torch.from_numpy(truth)
-            return gap.norm(dim=1).rad2deg()
-
-        chunks = np.array_split(self.dev, 24)
-        found = torch.cat([error(*self._faces(c), self.gaze[c]) for c in chunks])
-        figures = {"deg": round(found.mean().item(), 3)}
-        if self.strangers is not None:
-            held = np.arange(len(self.strangers) - _HELD, len(self.strangers))
-            seen = [self._strangers(chunk) for chunk in np.array_split(held, 6)]
-            found = torch.cat([error(*view, self._read(*view)) for view in seen])
-            figures["strangers_deg"] = round(found.mean().item(), 3)
-        return figures
+            found.append(model(patches, head_angles(points)).mean(1))
+        gap = torch.cat(found) - torch.from_numpy(self.gaze[self.dev])
+        return {"deg": round(gap.norm(dim=1).mean().rad2deg().item(), 3)}
